@@ -1,0 +1,166 @@
+//! The CPU twin: every kernel of the contract in Rust, for f32 and f64, on `gemm` and `rayon`.
+//!
+//! It is the reference that tests the GPU kernels, the fast path of a machine with no GPU and, in f64, the judge of what
+//! was computed in f32. Work is cut into pieces that do not depend on the number of threads, and partial sums are added
+//! in a fixed order, so a result has the same bits on one core and on sixty-four.
+
+mod conv;
+mod dense;
+mod loss;
+mod matrix;
+mod vectors;
+
+use super::*;
+use rayon::prelude::*;
+use std::marker::PhantomData;
+
+/// The CPU as a device computing in `T`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuDevice<T> {
+    scalar: PhantomData<T>,
+}
+
+impl<T: Scalar> CpuDevice<T> {
+    /// The CPU; threads are rayon's global pool.
+    pub fn new() -> Self {
+        Self { scalar: PhantomData }
+    }
+}
+
+impl<T: Scalar> Device for CpuDevice<T> {
+    type Scalar = T;
+    type Buffer = Vec<T>;
+    type Codes = Vec<u8>;
+
+    fn description(&self) -> String {
+        format!("CPU, f{}, {} threads", 8 * size_of::<T>(), rayon::current_num_threads())
+    }
+
+    fn max_buffer_len(&self) -> usize {
+        isize::MAX as usize / size_of::<T>()
+    }
+
+    fn default_memory(&self) -> usize {
+        4 << 30
+    }
+
+    fn zeros(&self, len: usize) -> Result<Vec<T>> {
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(len).map_err(|_| {
+            crate::Error::Device(format!("the CPU has no {} MiB to spare", (len * size_of::<T>()) >> 20))
+        })?;
+        buffer.resize(len, T::zero());
+        Ok(buffer)
+    }
+
+    fn codes(&self, len: usize) -> Result<Vec<u8>> {
+        Ok(vec![0; len])
+    }
+
+    fn write(&self, buffer: &mut Vec<T>, offset: usize, values: &[T]) {
+        buffer[offset..offset + values.len()].copy_from_slice(values);
+    }
+
+    fn write_codes(&self, codes: &mut Vec<u8>, values: &[u8]) {
+        codes[..values.len()].copy_from_slice(values);
+    }
+
+    fn read(&self, buffer: &Vec<T>, range: Range<usize>) -> Result<Vec<T>> {
+        Ok(buffer[range].to_vec())
+    }
+
+    fn read_codes(&self, codes: &Vec<u8>, len: usize) -> Result<Vec<u8>> {
+        Ok(codes[..len].to_vec())
+    }
+
+    fn clear(&self, buffer: &mut Vec<T>, range: Range<usize>) {
+        buffer[range].fill(T::zero());
+    }
+
+    fn copy(&self, from: &Vec<T>, at: usize, to: &mut Vec<T>, to_at: usize, len: usize) {
+        to[to_at..to_at + len].copy_from_slice(&from[at..at + len]);
+    }
+
+    fn conv_forward(&self, layer: &Conv, call: ConvForward<'_, Self>) {
+        conv::forward(layer, call);
+    }
+
+    fn conv_tangent(&self, layer: &Conv, call: ConvTangent<'_, Self>) {
+        conv::tangent(layer, call);
+    }
+
+    fn conv_backward(&self, layer: &Conv, call: ConvBackward<'_, Self>) {
+        conv::backward(layer, call);
+    }
+
+    fn conv_tangent_backward(&self, layer: &Conv, call: ConvTangentBackward<'_, Self>) {
+        conv::tangent_backward(layer, call);
+    }
+
+    fn dense_forward(&self, layer: &Dense, call: DenseForward<'_, Self>) {
+        dense::forward(layer, call);
+    }
+
+    fn dense_tangent(&self, layer: &Dense, call: DenseTangent<'_, Self>) {
+        dense::tangent(layer, call);
+    }
+
+    fn dense_backward(&self, layer: &Dense, call: DenseBackward<'_, Self>) {
+        dense::backward(layer, call);
+    }
+
+    fn dense_tangent_backward(&self, layer: &Dense, call: DenseTangentBackward<'_, Self>) {
+        dense::tangent_backward(layer, call);
+    }
+
+    fn loss_forward(&self, call: LossForward<'_, Self>) {
+        loss::forward(call);
+    }
+
+    fn loss_backward(&self, call: LossBackward<'_, Self>) {
+        loss::backward(call);
+    }
+
+    fn loss_tangent(&self, call: LossTangent<'_, Self>) {
+        loss::tangent(call);
+    }
+
+    fn loss_tangent_backward(&self, call: LossTangentBackward<'_, Self>) {
+        loss::tangent_backward(call);
+    }
+
+    fn rmsprop_step(&self, call: RmsPropStep<'_, Self>) {
+        let [rate, decay, momentum, epsilon] =
+            [call.rate, call.decay, call.momentum, call.epsilon].map(T::from_f64);
+        let len = call.len;
+        (&mut call.theta[..len], &mut call.mean_square[..len], &mut call.momenta[..len], &call.gradient[..len])
+            .into_par_iter()
+            .with_min_len(1 << 14)
+            .for_each(|(theta, ms, mom, &g)| {
+                *ms = decay * *ms + (T::one() - decay) * g * g;
+                *mom = momentum * *mom + rate * g / (*ms + epsilon).sqrt();
+                *theta -= *mom;
+            });
+    }
+
+    fn gram(&self, pieces: &[Gram<'_, Self>]) -> Result<Vec<f64>> {
+        Ok(vectors::gram(pieces))
+    }
+
+    fn update(&self, call: Update<'_, Self>) {
+        vectors::update(call);
+    }
+
+    fn combine(&self, call: Combine<'_, Self>) {
+        vectors::combine(call);
+    }
+}
+
+/// Cuts a `(directions, samples, len)` array by sample: entry n holds the K slices of sample n.
+fn by_sample<T>(buffer: &mut [T], directions: usize, samples: usize, len: usize) -> Vec<Vec<&mut [T]>> {
+    let mut cut: Vec<Vec<&mut [T]>> = (0..samples).map(|_| Vec::with_capacity(directions)).collect();
+    for (i, slice) in buffer[..directions * samples * len].chunks_exact_mut(len).enumerate() {
+        cut[i % samples].push(slice);
+    }
+    cut
+}

@@ -1,0 +1,461 @@
+//! The device contract: buffers of scalars, the kernels of the network and those of the eigensolver.
+//!
+//! [`cpu`] implements it in Rust for f32 and f64, [`gpu`] in WGSL. The mathematics above it never knows which one runs.
+//!
+//! Names carry the order of derivative: `x` value, `dx` adjoint, `tx` tangent, `tdx` tangent of the adjoint. A *block*
+//! of `directions` parameter vectors lies in one buffer, one vector after the other, `pitch` scalars apart; tangents of
+//! activations are `(directions, samples, features)`. All arrays are row-major.
+//!
+//! A *route code* says, for each pooled output, which of the four positions of its 2x2 window won: 0, 1, 2, 3 in
+//! row-major order (ties go to the first), or [`DEAD`] when the ReLU is off. Tangents and adjoints alike are nonzero
+//! only at the routed position.
+//!
+//! Kernels are enqueued: a GPU may run them later, in order; [`Device::read`] and [`Device::gram`] wait. Two runs of the
+//! same calls on the same device give the same bits.
+
+pub mod cpu;
+pub mod gpu;
+
+use crate::network::{Conv, Dense};
+use crate::Result;
+use std::ops::Range;
+
+/// Route code of a pooled output whose ReLU is off.
+pub const DEAD: u8 = 4;
+
+/// f32 or f64.
+pub trait Scalar:
+    num_traits::Float + num_traits::NumAssign + Default + Send + Sync + std::fmt::Debug + std::iter::Sum + 'static
+{
+    /// From the f32 of files and settings.
+    fn from_f32(value: f32) -> Self;
+    /// From a host f64, rounded.
+    fn from_f64(value: f64) -> Self;
+    /// To a host f64, exactly.
+    fn widen(self) -> f64;
+}
+
+impl Scalar for f32 {
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+    fn widen(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Scalar for f64 {
+    fn from_f32(value: f32) -> Self {
+        f64::from(value)
+    }
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+    fn widen(self) -> f64 {
+        self
+    }
+}
+
+/// `p = pool(relu(W x + b))`.
+pub struct ConvForward<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Parameters (dim).
+    pub theta: &'a D::Buffer,
+    /// Input (N, IC, H, W).
+    pub x: &'a D::Buffer,
+    /// Output: pooled values (N, OC, H/2, W/2).
+    pub p: &'a mut D::Buffer,
+    /// Output: route codes (N, OC, H/2, W/2).
+    pub route: &'a mut D::Codes,
+}
+
+/// `tp = (W tx + tW x + tb)[route]`, zero where dead.
+pub struct ConvTangent<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Number of directions K.
+    pub directions: usize,
+    /// Parameters (dim).
+    pub theta: &'a D::Buffer,
+    /// Tangents of the parameters (K, pitch).
+    pub vectors: &'a D::Buffer,
+    /// Input (N, IC, H, W).
+    pub x: &'a D::Buffer,
+    /// Tangents of the input (K, N, IC, H, W); `None` in the first layer.
+    pub tx: Option<&'a D::Buffer>,
+    /// Route codes (N, OC, H/2, W/2).
+    pub route: &'a D::Codes,
+    /// Output: tangents of the pooled values (K, N, OC, H/2, W/2).
+    pub tp: &'a mut D::Buffer,
+}
+
+/// `dz = unroute(dp)`, `dW += dz x^T`, `db += sum dz`, `dx = W^T dz`.
+pub struct ConvBackward<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Parameters (dim).
+    pub theta: &'a D::Buffer,
+    /// Input (N, IC, H, W).
+    pub x: &'a D::Buffer,
+    /// Route codes (N, OC, H/2, W/2).
+    pub route: &'a D::Codes,
+    /// Adjoint of the pooled values (N, OC, H/2, W/2); entries at dead outputs are ignored.
+    pub dp: &'a D::Buffer,
+    /// Added to: gradient (dim), at this layer's weight and bias.
+    pub gradient: &'a mut D::Buffer,
+    /// Output: adjoint of the input (N, IC, H, W); `None` in the first layer.
+    pub dx: Option<&'a mut D::Buffer>,
+}
+
+/// `tdz = unroute(tdp)`, `tdW += tdz x^T + dz tx^T`, `tdb += sum tdz`, `tdx = W^T tdz + tW^T dz`.
+pub struct ConvTangentBackward<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Number of directions K.
+    pub directions: usize,
+    /// Parameters (dim).
+    pub theta: &'a D::Buffer,
+    /// Tangents of the parameters (K, pitch).
+    pub vectors: &'a D::Buffer,
+    /// Input (N, IC, H, W).
+    pub x: &'a D::Buffer,
+    /// Tangents of the input (K, N, IC, H, W); `None` in the first layer.
+    pub tx: Option<&'a D::Buffer>,
+    /// Route codes (N, OC, H/2, W/2).
+    pub route: &'a D::Codes,
+    /// Adjoint of the pooled values (N, OC, H/2, W/2); entries at dead outputs are ignored.
+    pub dp: &'a D::Buffer,
+    /// Tangents of that adjoint (K, N, OC, H/2, W/2); entries at dead outputs are ignored.
+    pub tdp: &'a D::Buffer,
+    /// Added to: Hessian-vector products (K, pitch), at this layer's weight and bias.
+    pub products: &'a mut D::Buffer,
+    /// Output: tangents of the adjoint of the input (K, N, IC, H, W); `None` in the first layer.
+    pub tdx: Option<&'a mut D::Buffer>,
+}
+
+/// `y = W x + b`, then the ReLU if the layer has one.
+pub struct DenseForward<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Parameters (dim).
+    pub theta: &'a D::Buffer,
+    /// Input (N, I).
+    pub x: &'a D::Buffer,
+    /// Output (N, O).
+    pub y: &'a mut D::Buffer,
+}
+
+/// `ty = m (W tx + tW x + tb)` with the mask `m = 1[y > 0]` if the layer has a ReLU.
+pub struct DenseTangent<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Number of directions K.
+    pub directions: usize,
+    /// Parameters (dim).
+    pub theta: &'a D::Buffer,
+    /// Tangents of the parameters (K, pitch).
+    pub vectors: &'a D::Buffer,
+    /// Input (N, I).
+    pub x: &'a D::Buffer,
+    /// Tangents of the input (K, N, I); `None` in the first layer.
+    pub tx: Option<&'a D::Buffer>,
+    /// The layer's output (N, O), for its mask.
+    pub y: &'a D::Buffer,
+    /// Output: tangents of the output (K, N, O).
+    pub ty: &'a mut D::Buffer,
+}
+
+/// `dz = m dy` (in place), `dW += dz^T x`, `db += sum dz`, `dx = dz W`.
+pub struct DenseBackward<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Parameters (dim).
+    pub theta: &'a D::Buffer,
+    /// Input (N, I).
+    pub x: &'a D::Buffer,
+    /// The layer's output (N, O), for its mask.
+    pub y: &'a D::Buffer,
+    /// In: adjoint `dy` of the output (N, O). Out: masked to `dz`, as [`DenseTangentBackward`] wants it.
+    pub dy: &'a mut D::Buffer,
+    /// Added to: gradient (dim), at this layer's weight and bias.
+    pub gradient: &'a mut D::Buffer,
+    /// Output: adjoint of the input (N, I); `None` in the first layer.
+    pub dx: Option<&'a mut D::Buffer>,
+}
+
+/// `tdz = m tdy` (in place), `tdW += tdz^T x + dz^T tx`, `tdb += sum tdz`, `tdx = tdz W + dz tW`.
+pub struct DenseTangentBackward<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Number of directions K.
+    pub directions: usize,
+    /// Parameters (dim).
+    pub theta: &'a D::Buffer,
+    /// Tangents of the parameters (K, pitch).
+    pub vectors: &'a D::Buffer,
+    /// Input (N, I).
+    pub x: &'a D::Buffer,
+    /// Tangents of the input (K, N, I); `None` in the first layer.
+    pub tx: Option<&'a D::Buffer>,
+    /// The layer's output (N, O), for its mask.
+    pub y: &'a D::Buffer,
+    /// Masked adjoint of the output (N, O), as [`DenseBackward`] left it.
+    pub dz: &'a D::Buffer,
+    /// In: tangents `tdy` of the adjoint of the output (K, N, O). Out: masked to `tdz`.
+    pub tdy: &'a mut D::Buffer,
+    /// Added to: Hessian-vector products (K, pitch), at this layer's weight and bias.
+    pub products: &'a mut D::Buffer,
+    /// Output: tangents of the adjoint of the input (K, N, I); `None` in the first layer.
+    pub tdx: Option<&'a mut D::Buffer>,
+}
+
+/// Softmax cross-entropy of each sample, and `r = s - onehot(label)`.
+///
+/// The correct class's entry of `r` is minus the sum of the others, not `s - 1`, which would cancel late in training.
+pub struct LossForward<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Number of classes C.
+    pub classes: usize,
+    /// Logits (N, C).
+    pub logits: &'a D::Buffer,
+    /// Labels (N).
+    pub labels: &'a D::Codes,
+    /// Output: loss of each sample (N).
+    pub losses: &'a mut D::Buffer,
+    /// Output: `s - onehot(label)` (N, C).
+    pub r: &'a mut D::Buffer,
+}
+
+/// `dlogits = scale * r`; `scale` is one over the size of the whole subset.
+pub struct LossBackward<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Number of classes C.
+    pub classes: usize,
+    /// One over the size of the whole subset.
+    pub scale: f64,
+    /// `s - onehot(label)` (N, C).
+    pub r: &'a D::Buffer,
+    /// Output: adjoint of the logits (N, C).
+    pub dlogits: &'a mut D::Buffer,
+}
+
+/// `tlosses = sum_c r tlogits`: the derivative of each sample's loss along each direction.
+pub struct LossTangent<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Number of classes C.
+    pub classes: usize,
+    /// Number of directions K.
+    pub directions: usize,
+    /// `s - onehot(label)` (N, C).
+    pub r: &'a D::Buffer,
+    /// Tangents of the logits (K, N, C).
+    pub tlogits: &'a D::Buffer,
+    /// Output (K, N).
+    pub tlosses: &'a mut D::Buffer,
+}
+
+/// `tdlogits = scale * (diag(s) - s s^T) tlogits`.
+///
+/// With c the correct class and m = t_c + sum_{j != c} r_j (t_j - t_c), entry j is r_j (t_j - m) and entry c is minus the
+/// sum of the others: no cancellation when s_c is near one.
+pub struct LossTangentBackward<'a, D: Device + ?Sized> {
+    /// Number of samples N.
+    pub samples: usize,
+    /// Number of classes C.
+    pub classes: usize,
+    /// Number of directions K.
+    pub directions: usize,
+    /// One over the size of the whole subset.
+    pub scale: f64,
+    /// `s - onehot(label)` (N, C).
+    pub r: &'a D::Buffer,
+    /// Labels (N).
+    pub labels: &'a D::Codes,
+    /// Tangents of the logits (K, N, C).
+    pub tlogits: &'a D::Buffer,
+    /// Output: tangents of the adjoint of the logits (K, N, C).
+    pub tdlogits: &'a mut D::Buffer,
+}
+
+/// One step of RMSProp with momentum in TensorFlow 1's form, on every component:
+/// `ms <- decay ms + (1 - decay) g^2`, `mom <- momentum mom + rate g / sqrt(ms + epsilon)`, `theta <- theta - mom`.
+pub struct RmsPropStep<'a, D: Device + ?Sized> {
+    /// Number of components.
+    pub len: usize,
+    /// Learning rate of this step.
+    pub rate: f64,
+    /// Decay of the mean square.
+    pub decay: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// Added to the mean square inside the root.
+    pub epsilon: f64,
+    /// Gradient (len).
+    pub gradient: &'a D::Buffer,
+    /// Mean square (len), updated.
+    pub mean_square: &'a mut D::Buffer,
+    /// Momentum (len), updated.
+    pub momenta: &'a mut D::Buffer,
+    /// Parameters (len), updated.
+    pub theta: &'a mut D::Buffer,
+}
+
+/// `count` columns in a buffer, each contiguous: row i of column j is at `offset + j * pitch + i`.
+pub struct Columns<'a, D: Device + ?Sized> {
+    /// Where they lie.
+    pub buffer: &'a D::Buffer,
+    /// First row of the first column.
+    pub offset: usize,
+    /// Distance between columns.
+    pub pitch: usize,
+    /// Number of columns.
+    pub count: usize,
+}
+
+/// As [`Columns`], to be written.
+pub struct ColumnsMut<'a, D: Device + ?Sized> {
+    /// Where they lie.
+    pub buffer: &'a mut D::Buffer,
+    /// First row of the first column.
+    pub offset: usize,
+    /// Distance between columns.
+    pub pitch: usize,
+    /// Number of columns.
+    pub count: usize,
+}
+
+/// One range of rows of the tall product `A^T B`.
+pub struct Gram<'a, D: Device + ?Sized> {
+    /// Number of rows.
+    pub rows: usize,
+    /// Left columns.
+    pub a: Columns<'a, D>,
+    /// Right columns.
+    pub b: Columns<'a, D>,
+}
+
+/// `W <- (W - V h) m` on a range of rows, in one sweep.
+pub struct Update<'a, D: Device + ?Sized> {
+    /// Number of rows.
+    pub rows: usize,
+    /// Columns of W (b), overwritten.
+    pub w: ColumnsMut<'a, D>,
+    /// Columns of V (k); may be none.
+    pub v: Columns<'a, D>,
+    /// `k x b`, row-major.
+    pub h: &'a [f64],
+    /// `b x b`, row-major.
+    pub m: &'a [f64],
+}
+
+/// `X = V s` on a range of rows.
+pub struct Combine<'a, D: Device + ?Sized> {
+    /// Number of rows.
+    pub rows: usize,
+    /// Columns of V (k).
+    pub v: Columns<'a, D>,
+    /// `k x p`, row-major.
+    pub s: &'a [f64],
+    /// Output: columns of X (p).
+    pub x: ColumnsMut<'a, D>,
+}
+
+/// What runs the kernels. Shapes are those of the call structs; a mismatch is a bug and panics.
+pub trait Device: Sync {
+    /// The type it computes in.
+    type Scalar: Scalar;
+    /// An array of scalars.
+    type Buffer: Send + Sync;
+    /// An array of small codes: routes and labels.
+    type Codes: Send + Sync;
+
+    /// Name, precision and driver in one line, for logs and run records.
+    fn description(&self) -> String;
+
+    /// The largest buffer that a kernel can bind, in scalars.
+    fn max_buffer_len(&self) -> usize;
+
+    /// Bytes that a [`crate::objective::Linearization`] may keep by default.
+    fn default_memory(&self) -> usize;
+
+    /// A buffer of zeros.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if it does not fit.
+    fn zeros(&self, len: usize) -> Result<Self::Buffer>;
+
+    /// An array of codes, all zero.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if it does not fit.
+    fn codes(&self, len: usize) -> Result<Self::Codes>;
+
+    /// Copies host scalars to `offset..` of a buffer.
+    fn write(&self, buffer: &mut Self::Buffer, offset: usize, values: &[Self::Scalar]);
+
+    /// Copies codes from the host to the beginning of an array.
+    fn write_codes(&self, codes: &mut Self::Codes, values: &[u8]);
+
+    /// Waits and copies a range of a buffer to the host.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device was lost.
+    fn read(&self, buffer: &Self::Buffer, range: Range<usize>) -> Result<Vec<Self::Scalar>>;
+
+    /// Waits and copies the first `len` codes to the host.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device was lost.
+    fn read_codes(&self, codes: &Self::Codes, len: usize) -> Result<Vec<u8>>;
+
+    /// Sets a range to zero.
+    fn clear(&self, buffer: &mut Self::Buffer, range: Range<usize>);
+
+    /// Copies `len` scalars from one buffer to another.
+    fn copy(&self, from: &Self::Buffer, at: usize, to: &mut Self::Buffer, to_at: usize, len: usize);
+
+    /// See [`ConvForward`].
+    fn conv_forward(&self, layer: &Conv, call: ConvForward<'_, Self>);
+    /// See [`ConvTangent`].
+    fn conv_tangent(&self, layer: &Conv, call: ConvTangent<'_, Self>);
+    /// See [`ConvBackward`].
+    fn conv_backward(&self, layer: &Conv, call: ConvBackward<'_, Self>);
+    /// See [`ConvTangentBackward`].
+    fn conv_tangent_backward(&self, layer: &Conv, call: ConvTangentBackward<'_, Self>);
+    /// See [`DenseForward`].
+    fn dense_forward(&self, layer: &Dense, call: DenseForward<'_, Self>);
+    /// See [`DenseTangent`].
+    fn dense_tangent(&self, layer: &Dense, call: DenseTangent<'_, Self>);
+    /// See [`DenseBackward`].
+    fn dense_backward(&self, layer: &Dense, call: DenseBackward<'_, Self>);
+    /// See [`DenseTangentBackward`].
+    fn dense_tangent_backward(&self, layer: &Dense, call: DenseTangentBackward<'_, Self>);
+    /// See [`LossForward`].
+    fn loss_forward(&self, call: LossForward<'_, Self>);
+    /// See [`LossBackward`].
+    fn loss_backward(&self, call: LossBackward<'_, Self>);
+    /// See [`LossTangent`].
+    fn loss_tangent(&self, call: LossTangent<'_, Self>);
+    /// See [`LossTangentBackward`].
+    fn loss_tangent_backward(&self, call: LossTangentBackward<'_, Self>);
+    /// See [`RmsPropStep`].
+    fn rmsprop_step(&self, call: RmsPropStep<'_, Self>);
+
+    /// `A^T B` summed over all pieces, row-major `(a.count, b.count)`; short partial sums in the device's type, the rest
+    /// in f64 on the host. All pieces have the same counts.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device was lost.
+    fn gram(&self, pieces: &[Gram<'_, Self>]) -> Result<Vec<f64>>;
+    /// See [`Update`].
+    fn update(&self, call: Update<'_, Self>);
+    /// See [`Combine`].
+    fn combine(&self, call: Combine<'_, Self>);
+}

@@ -1,0 +1,183 @@
+//! Tests of whole charts, from data to SVG and PNG.
+
+use super::super::raster::parse;
+use super::super::{End, Series, SpectrumRow, eigenvalues_over_steps, svg_to_png};
+use super::*;
+use resvg::tiny_skia::Pixmap;
+
+/// A chart like the figures of a short training run.
+fn spectrum_chart() -> Chart {
+    let mut rows = Vec::new();
+    for step in (0..=500u64).step_by(25) {
+        for rank in 1..=20 {
+            let value = (5.0 + 0.1 * step as f64) / rank as f64;
+            rows.push(SpectrumRow {
+                step,
+                end: End::Largest,
+                rank,
+                value,
+            });
+        }
+        rows.push(SpectrumRow {
+            step,
+            end: End::Smallest,
+            rank: 1,
+            value: -2.0 / (1.0 + step as f64 / 50.0),
+        });
+    }
+    let losses: Vec<(f64, f64)> = (0..=500)
+        .map(f64::from)
+        .map(|step| (step, 2.3 * (-step / 130.0).exp()))
+        .collect();
+    eigenvalues_over_steps("Spectrum <λ> & \"loss\"", &rows, &losses)
+}
+
+fn chart_of(points: &[(f64, f64)], scale: Scale) -> Chart {
+    let mut chart = Chart::new("title", "x", "y");
+    chart.x_scale = scale;
+    chart.y_scale = scale;
+    let curves = [Series::line, Series::dotted, Series::points];
+    chart.series = curves
+        .map(|curve| curve(points.to_vec(), Color::BLACK).label("curve"))
+        .to_vec();
+    chart
+}
+
+fn painted(svg: &str, scale: f32) -> Pixmap {
+    Pixmap::decode_png(&svg_to_png(svg, scale).unwrap()).unwrap()
+}
+
+fn count_pixels(picture: &Pixmap, wanted: impl Fn(u8, u8, u8) -> bool) -> usize {
+    let pixels = picture.pixels().iter();
+    pixels
+        .filter(|pixel| wanted(pixel.red(), pixel.green(), pixel.blue()))
+        .count()
+}
+
+#[test]
+fn svg_is_well_formed_and_has_the_size() {
+    let svg = spectrum_chart().to_svg(900, 600).unwrap();
+    let tree = parse(&svg).unwrap();
+    assert_eq!((tree.size().width(), tree.size().height()), (900.0, 600.0));
+    assert!(svg.trim_end().ends_with("</svg>"));
+    assert!(svg.contains("font-family=\"DejaVu Sans, Verdana, sans-serif\""));
+    assert!(svg.contains("&lt;λ&gt; &amp; &quot;loss&quot;"));
+}
+
+#[test]
+fn same_chart_gives_same_bytes() {
+    let (one, two) = (spectrum_chart(), spectrum_chart());
+    let svg = one.to_svg(900, 600).unwrap();
+    assert_eq!(svg, two.to_svg(900, 600).unwrap());
+    let png = svg_to_png(&svg, 0.5).unwrap();
+    assert_eq!(png, svg_to_png(&svg, 0.5).unwrap());
+}
+
+#[test]
+fn png_has_the_size_and_all_the_colours() {
+    let svg = spectrum_chart().to_svg(900, 600).unwrap();
+    let picture = painted(&svg, 1.5);
+    assert_eq!((picture.width(), picture.height()), (1350, 900));
+    assert!(picture.pixels().iter().all(|pixel| pixel.alpha() == 255));
+    let reds = count_pixels(&picture, |r, g, b| r > 180 && g < 60 && b < 60);
+    let blues = count_pixels(&picture, |r, g, b| r < 40 && g < 130 && b > 110);
+    let greens = count_pixels(&picture, |r, g, b| r < 120 && g > 150 && b < 120);
+    let blacks = count_pixels(&picture, |r, g, b| r < 10 && g < 10 && b < 10);
+    for (name, count) in [("red", reds), ("blue", blues), ("green", greens)] {
+        assert!(count > 1000, "{name}: {count}");
+    }
+    assert!(blacks > 500, "black: {blacks}");
+}
+
+#[test]
+fn dotted_curves_are_dots() {
+    let points = vec![(0.0, 0.0), (1.0, 1.0)];
+    let mut chart = Chart::new("", "", "");
+    chart
+        .series
+        .push(Series::dotted(points.clone(), Color::BLACK));
+    let dots = |chart: &Chart| chart.to_svg(400, 300).unwrap().matches("<circle").count();
+    assert!(dots(&chart) > 40, "{}", dots(&chart));
+    chart.series = vec![Series::line(points, Color::BLACK)];
+    assert_eq!(dots(&chart), 0);
+}
+
+#[test]
+fn odd_data_draws_fine() {
+    let cases: [&[(f64, f64)]; 8] = [
+        &[],
+        &[(1.0, 1.0)],
+        &[(0.0, 0.0)],
+        &[(1.0, 5.0), (2.0, 5.0), (3.0, 5.0)],
+        &[(1.0, f64::NAN), (f64::INFINITY, 2.0)],
+        &[(-1.0, -1.0), (1.0, f64::NEG_INFINITY)],
+        &[(1.0, 1e-300), (2.0, 1e300)],
+        &[(f64::MIN, f64::MAX), (5e-324, -5e-324)],
+    ];
+    for points in cases {
+        for scale in [Scale::Linear, Scale::Log10] {
+            let svg = chart_of(points, scale).to_svg(400, 300).unwrap();
+            let picture = painted(&svg, 1.0);
+            let dark = count_pixels(&picture, |r, _, _| r < 100);
+            assert!(dark > 100, "{points:?} {scale:?}: {dark}");
+        }
+    }
+}
+
+#[test]
+fn chart_without_drawable_points_says_so() {
+    let svg = chart_of(&[(1.0, -1.0)], Scale::Log10).to_svg(400, 300);
+    assert!(svg.unwrap().contains("no data"));
+    let svg = chart_of(&[(1.0, 1.0)], Scale::Log10).to_svg(400, 300);
+    assert!(!svg.unwrap().contains("no data"));
+}
+
+#[test]
+fn curves_stay_inside_a_given_range() {
+    let mut chart = Chart::new("", "", "");
+    chart.y_range = Some((0.0, 1.0));
+    let red = Color::rgb(255, 0, 0);
+    let points = vec![(0.0, -50.0), (1.0, 50.0), (2.0, 0.5)];
+    chart.series.push(Series::line(points, red));
+    let picture = painted(&chart.to_svg(400, 300).unwrap(), 1.0);
+    let reds = |rows: std::ops::Range<u32>| {
+        rows.flat_map(|y| (0..400).map(move |x| (x, y)))
+            .filter_map(|(x, y)| picture.pixel(x, y))
+            .filter(|pixel| pixel.red() > 200 && pixel.green() < 100)
+            .count()
+    };
+    assert!(reds(20..260) > 100);
+    // The margins, above and below the plot.
+    assert_eq!(reds(0..12), 0);
+    assert_eq!(reds(285..300), 0);
+}
+
+#[test]
+fn impossible_sizes_and_ranges_are_usage_errors() {
+    let chart = spectrum_chart();
+    for (width, height) in [(0, 0), (50, 600), (900, 50), (30_000, 600)] {
+        let svg = chart.to_svg(width, height);
+        assert!(matches!(svg, Err(Error::Usage(_))), "{width} {height}");
+    }
+    let mut chart = spectrum_chart();
+    chart.y_range = Some((-1.0, 1.0));
+    assert!(matches!(chart.to_svg(900, 600), Err(Error::Usage(_))));
+}
+
+#[test]
+fn control_characters_do_not_break_the_svg() {
+    let mut chart = chart_of(&[(1.0, 1.0)], Scale::Linear);
+    chart.title = "a\u{0}b\nc\u{ffff}".to_owned();
+    parse(&chart.to_svg(400, 300).unwrap()).unwrap();
+}
+
+#[test]
+fn long_titles_stay_inside_the_figure() {
+    let mut chart = chart_of(&[(1.0, 1.0)], Scale::Linear);
+    chart.title = "long ".repeat(60);
+    let picture = painted(&chart.to_svg(400, 300).unwrap(), 1.0);
+    let border = (0..300).flat_map(|y| [(2, y), (397, y)]);
+    for (x, y) in border {
+        assert_eq!(picture.pixel(x, y).map(|pixel| pixel.red()), Some(255));
+    }
+}

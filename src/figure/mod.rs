@@ -1,0 +1,20 @@
+//! Figures: charts drawn as SVG text, and the same SVG turned into PNG.
+//!
+//! There is one way to draw. [`Chart::to_svg`] writes the SVG and
+//! [`svg_to_png`] paints that SVG with an embedded font, so both formats show
+//! the same picture, byte for byte the same on every machine.
+
+mod axis;
+mod canvas;
+mod chart;
+mod draw;
+mod frame;
+mod legend;
+mod palette;
+mod raster;
+mod spectrum;
+
+pub use chart::{Chart, Scale, Series, Style};
+pub use palette::{Color, negative_color, positive_color};
+pub use raster::svg_to_png;
+pub use spectrum::{End, SpectrumRow, eigenvalues_over_steps};

@@ -1,0 +1,142 @@
+//! The Hessian at one point: the primal kept, one tangent pass a product.
+
+use super::pass::{Primal, Tangents};
+use super::{Evaluation, Objective, Totals};
+use crate::device::Device;
+use crate::{Error, Result};
+
+/// The most directions of one tangent pass; larger blocks gain nothing more from sharing the primal.
+const MAX_DIRECTIONS: usize = 8;
+
+/// The Hessian of an [`Objective`] at one `theta`.
+pub struct Linearization<'a, D: Device> {
+    objective: &'a Objective<'a, D>,
+    /// The point (dim).
+    theta: D::Buffer,
+    /// The gradient there (dim).
+    gradient: D::Buffer,
+    evaluation: Evaluation,
+    /// The primal of the first chunks, as many as the memory holds.
+    kept: Vec<Primal<D>>,
+    /// Where the primal of the other chunks is recomputed, with the gradient it adds to as a by-product.
+    recomputed: Option<(Primal<D>, D::Buffer)>,
+    /// Tangents for the largest block seen so far: (directions, buffers).
+    tangents: Option<(usize, Tangents<D>)>,
+}
+
+impl<'a, D: Device> Linearization<'a, D> {
+    pub(super) fn new(objective: &'a Objective<'a, D>, theta: &D::Buffer, memory: usize) -> Result<Self> {
+        let (device, network) = (objective.device, objective.network);
+        let dim = network.dim();
+        let mut own_theta = device.zeros(dim)?;
+        device.copy(theta, 0, &mut own_theta, 0, dim);
+        let mut gradient = device.zeros(dim)?;
+        let mut left = memory / Primal::<D>::bytes_per_sample(network);
+        let (mut kept, mut recomputed, mut total) = (Vec::new(), None, Totals::default());
+        for chunk in &objective.chunks {
+            let keep = recomputed.is_none() && left >= chunk.samples;
+            if keep {
+                left -= chunk.samples;
+                kept.push(Primal::new(device, network, chunk.samples)?);
+            } else if recomputed.is_none() {
+                recomputed = Some((Primal::new(device, network, objective.chunks[0].samples)?, device.zeros(dim)?));
+            }
+            let primal = match (&mut recomputed, kept.last_mut()) {
+                (Some((primal, _)), _) => primal,
+                (None, Some(primal)) => primal,
+                (None, None) => unreachable!("a chunk is kept or recomputed"),
+            };
+            primal.forward(device, network, chunk, theta);
+            primal.backward(device, network, chunk, theta, objective.scale(), &mut gradient);
+            total.add(primal, device, chunk, network.classes())?;
+        }
+        let evaluation = total.mean(objective.samples)?;
+        Ok(Self { objective, theta: own_theta, gradient, evaluation, kept, recomputed, tangents: None })
+    }
+
+    /// Loss and accuracy at the point.
+    pub fn evaluation(&self) -> Evaluation {
+        self.evaluation
+    }
+
+    /// The gradient (dim) at the point.
+    pub fn gradient(&self) -> &D::Buffer {
+        &self.gradient
+    }
+
+    /// The device it runs on.
+    pub fn device(&self) -> &'a D {
+        self.objective.device
+    }
+
+    /// Number of parameters.
+    pub fn dim(&self) -> usize {
+        self.objective.network.dim()
+    }
+
+    /// How many of the subset's chunks have their primal kept, and how many there are.
+    pub fn kept_chunks(&self) -> (usize, usize) {
+        (self.kept.len(), self.objective.chunks.len())
+    }
+
+    /// The most directions that [`Linearization::hvp`] takes at once.
+    pub fn max_directions(&self) -> usize {
+        (self.device().max_buffer_len() / self.dim()).clamp(1, MAX_DIRECTIONS)
+    }
+
+    /// Hessian-vector products: `products[k] = H vectors[k]` for a block of `directions` vectors (directions, dim).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there are more than [`Linearization::max_directions`]; [`Error::Device`] if the device fails.
+    pub fn hvp(&mut self, directions: usize, vectors: &D::Buffer, products: &mut D::Buffer) -> Result<()> {
+        let Objective { device, network, chunks, .. } = self.objective;
+        if directions == 0 || directions > self.max_directions() {
+            return Err(Error::Usage(format!(
+                "a block of {directions} directions: from 1 to {} fit this device",
+                self.max_directions()
+            )));
+        }
+        let mut tangents = match self.tangents.take() {
+            Some((room, tangents)) if room >= directions => (room, tangents),
+            _ => (directions, Tangents::new(*device, network, chunks[0].samples, directions)?),
+        };
+        device.clear(products, 0..directions * network.dim());
+        let scale = self.objective.scale();
+        for (i, chunk) in chunks.iter().enumerate() {
+            let primal = match (self.kept.get(i), &mut self.recomputed) {
+                (Some(primal), _) => primal,
+                (None, Some((primal, by_product))) => {
+                    primal.forward(*device, network, chunk, &self.theta);
+                    primal.backward(*device, network, chunk, &self.theta, scale, by_product);
+                    primal
+                }
+                (None, None) => unreachable!("a chunk is kept or recomputed"),
+            };
+            tangents.1.hvp(*device, network, chunk, primal, &self.theta, scale, directions, vectors, products);
+        }
+        self.tangents = Some(tangents);
+        Ok(())
+    }
+
+    /// Hessian-vector products of any number of host vectors, each of length dim; a convenience over
+    /// [`Linearization::hvp`] that moves them to the device and back, a block at a time.
+    ///
+    /// # Errors
+    /// As [`Linearization::hvp`].
+    pub fn hvp_host(&mut self, vectors: &[Vec<D::Scalar>]) -> Result<Vec<Vec<D::Scalar>>> {
+        let (device, dim) = (self.device(), self.dim());
+        let block = self.max_directions().min(vectors.len().max(1));
+        let (mut input, mut output) = (device.zeros(block * dim)?, device.zeros(block * dim)?);
+        let mut products = Vec::with_capacity(vectors.len());
+        for group in vectors.chunks(block) {
+            for (k, vector) in group.iter().enumerate() {
+                device.write(&mut input, k * dim, vector);
+            }
+            self.hvp(group.len(), &input, &mut output)?;
+            for k in 0..group.len() {
+                products.push(device.read(&output, k * dim..(k + 1) * dim)?);
+            }
+        }
+        Ok(products)
+    }
+}

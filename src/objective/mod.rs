@@ -1,0 +1,213 @@
+//! The loss of a network on a fixed subset of samples, its gradient, and its Hessian-vector products.
+//!
+//! The order of passes and what is kept between them is written here once, over the [`Device`] contract. A subset is cut
+//! into chunks; every chunk's contribution is scaled by one over the size of the whole subset, so a ragged last chunk
+//! weighs what it should and the Hessian is that of the stated mean loss exactly.
+
+mod linearization;
+mod pass;
+
+pub use linearization::Linearization;
+
+use crate::data::Samples;
+use crate::device::{Device, Scalar};
+use crate::network::Network;
+use crate::{Error, Result};
+use pass::Primal;
+
+/// Samples a chunk unless told otherwise: large enough for the dense layers' products, small enough for any GPU.
+pub const DEFAULT_CHUNK: usize = 256;
+
+/// A chunk of samples on the device.
+struct Chunk<D: Device> {
+    /// Number of samples N.
+    samples: usize,
+    /// Pixels in [0, 1] (N, C, H, W).
+    images: D::Buffer,
+    /// Labels (N).
+    labels: D::Codes,
+    /// The same labels on the host, to count correct answers.
+    host_labels: Vec<u8>,
+}
+
+impl<D: Device> Chunk<D> {
+    fn new(device: &D, samples: &Samples, start: usize, count: usize) -> Result<Self> {
+        let pixels = samples.shape().pixels();
+        let mut chunk = Self {
+            samples: count,
+            images: device.zeros(count * pixels)?,
+            labels: device.codes(count)?,
+            host_labels: Vec::new(),
+        };
+        chunk.load(device, samples, start);
+        Ok(chunk)
+    }
+
+    fn load(&mut self, device: &D, samples: &Samples, start: usize) {
+        let pixels = samples.shape().pixels();
+        let full = D::Scalar::from_f64(255.0);
+        let bytes = &samples.pixels()[start * pixels..(start + self.samples) * pixels];
+        let scaled: Vec<D::Scalar> = bytes.iter().map(|&b| D::Scalar::from_f64(f64::from(b)) / full).collect();
+        device.write(&mut self.images, 0, &scaled);
+        self.host_labels = samples.labels()[start..start + self.samples].to_vec();
+        device.write_codes(&mut self.labels, &self.host_labels);
+    }
+}
+
+/// Loss and accuracy of a network on a subset.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean softmax cross-entropy, in nats.
+    pub loss: f64,
+    /// Share of samples whose largest logit is the label's.
+    pub accuracy: f64,
+}
+
+/// The mean softmax cross-entropy of `network` over a fixed subset, as a function of the parameters.
+pub struct Objective<'a, D: Device> {
+    device: &'a D,
+    network: &'a Network,
+    chunks: Vec<Chunk<D>>,
+    samples: usize,
+    /// Scratch of the passes that keep nothing, made on first use.
+    scratch: Option<Primal<D>>,
+}
+
+impl<'a, D: Device> Objective<'a, D> {
+    /// Uploads the subset in chunks of at most `chunk` samples. The size of the chunks changes results by rounding only.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the images do not fit the network, or there are none; [`Error::Device`] if they do not fit
+    /// the device.
+    pub fn new(device: &'a D, network: &'a Network, samples: &Samples, chunk: usize) -> Result<Self> {
+        if samples.shape() != network.input() {
+            let (s, n) = (samples.shape(), network.input());
+            return Err(Error::Usage(format!(
+                "the images are {}x{}x{}, the network wants {}x{}x{}",
+                s.height, s.width, s.channels, n.height, n.width, n.channels
+            )));
+        }
+        if samples.is_empty() || chunk == 0 {
+            return Err(Error::Usage("an objective needs at least one sample, and chunks of at least one".into()));
+        }
+        let chunk = chunk.min(largest_chunk(device, network));
+        let chunks = (0..samples.len())
+            .step_by(chunk)
+            .map(|start| Chunk::new(device, samples, start, chunk.min(samples.len() - start)))
+            .collect::<Result<_>>()?;
+        Ok(Self { device, network, chunks, samples: samples.len(), scratch: None })
+    }
+
+    /// Replaces the samples by as many others: the next minibatch of a training run.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if their number or shape differs.
+    pub fn load(&mut self, samples: &Samples) -> Result<()> {
+        if samples.len() != self.samples || samples.shape() != self.network.input() {
+            return Err(Error::Usage(format!("this objective holds {} samples, not {}", self.samples, samples.len())));
+        }
+        let mut start = 0;
+        for chunk in &mut self.chunks {
+            chunk.load(self.device, samples, start);
+            start += chunk.samples;
+        }
+        Ok(())
+    }
+
+    /// The device it runs on.
+    pub fn device(&self) -> &'a D {
+        self.device
+    }
+
+    /// The network.
+    pub fn network(&self) -> &'a Network {
+        self.network
+    }
+
+    /// Number of samples in the subset.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// Loss and accuracy at `theta` (dim): forward passes only.
+    ///
+    /// # Errors
+    /// [`Error::Numerical`] if the loss is not finite; [`Error::Device`] if the device fails.
+    pub fn evaluate(&mut self, theta: &D::Buffer) -> Result<Evaluation> {
+        self.run(theta, None)
+    }
+
+    /// Loss and accuracy at `theta`, and the gradient (dim).
+    ///
+    /// # Errors
+    /// As [`Objective::evaluate`].
+    pub fn gradient(&mut self, theta: &D::Buffer, gradient: &mut D::Buffer) -> Result<Evaluation> {
+        self.device.clear(gradient, 0..self.network.dim());
+        self.run(theta, Some(gradient))
+    }
+
+    /// The Hessian at `theta` (dim), ready for products.
+    ///
+    /// What depends on `theta` alone is computed now and kept for as many chunks as `memory` bytes hold; the others are
+    /// recomputed in every product, with the same result to the bit.
+    ///
+    /// # Errors
+    /// As [`Objective::evaluate`].
+    pub fn linearize(&self, theta: &D::Buffer, memory: usize) -> Result<Linearization<'_, D>> {
+        Linearization::new(self, theta, memory)
+    }
+
+    fn run(&mut self, theta: &D::Buffer, mut gradient: Option<&mut D::Buffer>) -> Result<Evaluation> {
+        let mut primal = match self.scratch.take() {
+            Some(primal) => primal,
+            None => Primal::new(self.device, self.network, self.chunks[0].samples)?,
+        };
+        let mut total = Totals::default();
+        for chunk in &self.chunks {
+            primal.forward(self.device, self.network, chunk, theta);
+            if let Some(gradient) = gradient.as_deref_mut() {
+                primal.backward(self.device, self.network, chunk, theta, self.scale(), gradient);
+            }
+            total.add(&primal, self.device, chunk, self.network.classes())?;
+        }
+        self.scratch = Some(primal);
+        total.mean(self.samples)
+    }
+
+    fn scale(&self) -> f64 {
+        1.0 / self.samples as f64
+    }
+}
+
+/// The largest chunk whose activations, images and tangents of a few directions fit a bindable buffer.
+fn largest_chunk<D: Device>(device: &D, network: &Network) -> usize {
+    let widest = network.layers().iter().map(|l| l.input_len().max(l.output_len())).max().unwrap_or(1);
+    (device.max_buffer_len() / widest / 8).max(1)
+}
+
+/// Sums over chunks, in f64.
+#[derive(Default)]
+struct Totals {
+    loss: f64,
+    correct: usize,
+}
+
+impl Totals {
+    fn add<D: Device>(&mut self, primal: &Primal<D>, device: &D, chunk: &Chunk<D>, classes: usize) -> Result<()> {
+        let (losses, logits) = primal.outcome(device, chunk.samples, classes)?;
+        self.loss += losses.iter().map(|l| l.widen()).sum::<f64>();
+        for (logits, &label) in logits.chunks_exact(classes).zip(&chunk.host_labels) {
+            let best = (1..classes).fold(0, |best, j| if logits[j] > logits[best] { j } else { best });
+            self.correct += usize::from(best == usize::from(label));
+        }
+        Ok(())
+    }
+
+    fn mean(&self, samples: usize) -> Result<Evaluation> {
+        let loss = self.loss / samples as f64;
+        if !loss.is_finite() {
+            return Err(Error::Numerical(format!("the loss is {loss}: the parameters have diverged or are broken")));
+        }
+        Ok(Evaluation { loss, accuracy: self.correct as f64 / samples as f64 })
+    }
+}

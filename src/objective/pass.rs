@@ -1,0 +1,212 @@
+//! The passes over one chunk, layer by layer: forward, backward, and their tangents.
+
+use super::Chunk;
+use crate::device::*;
+use crate::network::{Layer, Network};
+use crate::Result;
+
+/// What depends on the parameters alone, for one chunk.
+pub(super) struct Primal<D: Device> {
+    /// Output of each layer (N, features): pooled values, activations; the last are the logits.
+    outputs: Vec<D::Buffer>,
+    /// Route codes of each conv block.
+    routes: Vec<Option<D::Codes>>,
+    /// Adjoint of each layer's output; masked in place for dense layers.
+    adjoints: Vec<D::Buffer>,
+    /// Loss of each sample (N).
+    losses: D::Buffer,
+    /// `s - onehot(label)` (N, classes).
+    r: D::Buffer,
+}
+
+impl<D: Device> Primal<D> {
+    /// Room for chunks of up to `samples`.
+    pub fn new(device: &D, network: &Network, samples: usize) -> Result<Self> {
+        let outputs = || {
+            network.layers().iter().map(|l| device.zeros(samples * l.output_len())).collect::<Result<Vec<_>>>()
+        };
+        let routes = network.layers().iter().map(|l| match l {
+            Layer::Conv(c) => device.codes(samples * c.output_len()).map(Some),
+            Layer::Dense(_) => Ok(None),
+        });
+        Ok(Self {
+            outputs: outputs()?,
+            routes: routes.collect::<Result<_>>()?,
+            adjoints: outputs()?,
+            losses: device.zeros(samples)?,
+            r: device.zeros(samples * network.classes())?,
+        })
+    }
+
+    /// Bytes of one sample, with codes as the GPU stores them.
+    pub fn bytes_per_sample(network: &Network) -> usize {
+        let scalars: usize = network.layers().iter().map(|l| 2 * l.output_len()).sum();
+        let codes: usize = network.layers().iter().filter(|l| matches!(l, Layer::Conv(_))).map(Layer::output_len).sum();
+        (scalars + network.classes() + 1) * size_of::<D::Scalar>() + codes * size_of::<u32>()
+    }
+
+    /// Computes the outputs, the losses and `r`.
+    pub fn forward(&mut self, device: &D, network: &Network, chunk: &Chunk<D>, theta: &D::Buffer) {
+        let samples = chunk.samples;
+        for (l, layer) in network.layers().iter().enumerate() {
+            let (before, after) = self.outputs.split_at_mut(l);
+            let x = before.last().unwrap_or(&chunk.images);
+            match (layer, &mut self.routes[l]) {
+                (Layer::Conv(conv), Some(route)) => {
+                    device.conv_forward(conv, ConvForward { samples, theta, x, p: &mut after[0], route });
+                }
+                (Layer::Dense(dense), _) => {
+                    device.dense_forward(dense, DenseForward { samples, theta, x, y: &mut after[0] });
+                }
+                (Layer::Conv(_), None) => unreachable!("every conv block has route codes"),
+            }
+        }
+        device.loss_forward(LossForward {
+            samples,
+            classes: network.classes(),
+            logits: self.outputs.last().expect("a network has layers"),
+            labels: &chunk.labels,
+            losses: &mut self.losses,
+            r: &mut self.r,
+        });
+    }
+
+    /// Computes the adjoints and adds the chunk's gradient; follows [`Primal::forward`].
+    pub fn backward(
+        &mut self,
+        device: &D,
+        network: &Network,
+        chunk: &Chunk<D>,
+        theta: &D::Buffer,
+        scale: f64,
+        gradient: &mut D::Buffer,
+    ) {
+        let samples = chunk.samples;
+        let last = network.layers().len() - 1;
+        let dlogits = &mut self.adjoints[last];
+        device.loss_backward(LossBackward { samples, classes: network.classes(), scale, r: &self.r, dlogits });
+        for (l, layer) in network.layers().iter().enumerate().rev() {
+            let x = if l == 0 { &chunk.images } else { &self.outputs[l - 1] };
+            let (before, after) = self.adjoints.split_at_mut(l);
+            let (dx, dy) = (before.last_mut(), &mut after[0]);
+            match (layer, &self.routes[l]) {
+                (Layer::Conv(conv), Some(route)) => {
+                    device.conv_backward(conv, ConvBackward { samples, theta, x, route, dp: dy, gradient, dx });
+                }
+                (Layer::Dense(dense), _) => {
+                    let y = &self.outputs[l];
+                    device.dense_backward(dense, DenseBackward { samples, theta, x, y, dy, gradient, dx });
+                }
+                (Layer::Conv(_), None) => unreachable!("every conv block has route codes"),
+            }
+        }
+    }
+
+    /// The losses (N) and logits (N, classes) of the last forward pass.
+    pub fn outcome(&self, device: &D, samples: usize, classes: usize) -> Result<(Vec<D::Scalar>, Vec<D::Scalar>)> {
+        let logits = self.outputs.last().expect("a network has layers");
+        Ok((device.read(&self.losses, 0..samples)?, device.read(logits, 0..samples * classes)?))
+    }
+}
+
+/// Tangents of a chunk's activations and adjoints along a block of directions.
+pub(super) struct Tangents<D: Device> {
+    /// Tangent of each layer's output (K, N, features).
+    outputs: Vec<D::Buffer>,
+    /// Tangent of the adjoint of each layer's output (K, N, features).
+    adjoints: Vec<D::Buffer>,
+}
+
+impl<D: Device> Tangents<D> {
+    /// Room for chunks of up to `samples` and blocks of up to `directions`.
+    pub fn new(device: &D, network: &Network, samples: usize, directions: usize) -> Result<Self> {
+        let buffers = || {
+            network.layers().iter().map(|l| device.zeros(directions * samples * l.output_len())).collect::<Result<Vec<_>>>()
+        };
+        Ok(Self { outputs: buffers()?, adjoints: buffers()? })
+    }
+
+    /// Adds the chunk's Hessian-vector products of a block of directions (K, dim).
+    #[allow(clippy::too_many_arguments, reason = "the pass needs the whole state, and each has its own owner")]
+    pub fn hvp(
+        &mut self,
+        device: &D,
+        network: &Network,
+        chunk: &Chunk<D>,
+        primal: &Primal<D>,
+        theta: &D::Buffer,
+        scale: f64,
+        directions: usize,
+        vectors: &D::Buffer,
+        products: &mut D::Buffer,
+    ) {
+        let samples = chunk.samples;
+        for (l, layer) in network.layers().iter().enumerate() {
+            let x = if l == 0 { &chunk.images } else { &primal.outputs[l - 1] };
+            let (before, after) = self.outputs.split_at_mut(l);
+            let (tx, ty) = (before.last(), &mut after[0]);
+            match (layer, &primal.routes[l]) {
+                (Layer::Conv(conv), Some(route)) => device
+                    .conv_tangent(conv, ConvTangent { samples, directions, theta, vectors, x, tx, route, tp: ty }),
+                (Layer::Dense(dense), _) => {
+                    let y = &primal.outputs[l];
+                    device.dense_tangent(dense, DenseTangent { samples, directions, theta, vectors, x, tx, y, ty });
+                }
+                (Layer::Conv(_), None) => unreachable!("every conv block has route codes"),
+            }
+        }
+        let last = network.layers().len() - 1;
+        device.loss_tangent_backward(LossTangentBackward {
+            samples,
+            classes: network.classes(),
+            directions,
+            scale,
+            r: &primal.r,
+            labels: &chunk.labels,
+            tlogits: &self.outputs[last],
+            tdlogits: &mut self.adjoints[last],
+        });
+        for (l, layer) in network.layers().iter().enumerate().rev() {
+            let x = if l == 0 { &chunk.images } else { &primal.outputs[l - 1] };
+            let tx = if l == 0 { None } else { Some(&self.outputs[l - 1]) };
+            let (before, after) = self.adjoints.split_at_mut(l);
+            let (tdx, tdy) = (before.last_mut(), &mut after[0]);
+            let dy = &primal.adjoints[l];
+            match (layer, &primal.routes[l]) {
+                (Layer::Conv(conv), Some(route)) => device.conv_tangent_backward(
+                    conv,
+                    ConvTangentBackward {
+                        samples,
+                        directions,
+                        theta,
+                        vectors,
+                        x,
+                        tx,
+                        route,
+                        dp: dy,
+                        tdp: tdy,
+                        products,
+                        tdx,
+                    },
+                ),
+                (Layer::Dense(dense), _) => device.dense_tangent_backward(
+                    dense,
+                    DenseTangentBackward {
+                        samples,
+                        directions,
+                        theta,
+                        vectors,
+                        x,
+                        tx,
+                        y: &primal.outputs[l],
+                        dz: dy,
+                        tdy,
+                        products,
+                        tdx,
+                    },
+                ),
+                (Layer::Conv(_), None) => unreachable!("every conv block has route codes"),
+            }
+        }
+    }
+}
