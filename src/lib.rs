@@ -20,9 +20,13 @@
 
 pub mod data;
 pub mod device;
-pub mod figure;
+pub mod eigen;
 mod error;
+pub mod experiment;
+pub mod figure;
 pub mod network;
 pub mod objective;
+pub mod run;
+pub mod train;
 
 pub use error::{Error, Result};

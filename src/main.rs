@@ -1,1 +1,7 @@
-fn main(){}
+//! The `eigenscope` program: parses the command line and calls the library.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -11,11 +11,7 @@ use std::path::{Path, PathBuf};
 use super::{Dataset, ImageShape, Samples, check_labels, read};
 use crate::{Error, Result};
 
-const SHAPE: ImageShape = ImageShape {
-    channels: 3,
-    height: 32,
-    width: 32,
-};
+const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 
 /// A label and an image, in bytes.
 const RECORD: usize = 1 + SHAPE.channels * SHAPE.height * SHAPE.width;
@@ -47,11 +43,7 @@ impl Dataset {
             records.extend(read_records(batch)?);
         }
         let test = dir.join("test_batch.bin");
-        let test = if test.is_file() {
-            Some(samples(&read_records(&test)?)?)
-        } else {
-            None
-        };
+        let test = if test.is_file() { Some(samples(&read_records(&test)?)?) } else { None };
         Dataset::split(&dir, "cifar10", samples(&records)?, VALIDATION_SHARE, test)
     }
 }
@@ -101,10 +93,7 @@ fn check_records(path: &Path, bytes: &[u8]) -> Result<()> {
         return Err(Error::file(path, "is empty"));
     }
     if !bytes.len().is_multiple_of(RECORD) {
-        let problem = format!(
-            "holds {} bytes, which isn't a multiple of a record's {RECORD}",
-            bytes.len()
-        );
+        let problem = format!("holds {} bytes, which isn't a multiple of a record's {RECORD}", bytes.len());
         return Err(Error::file(path, problem));
     }
     check_labels(path, bytes.iter().copied().step_by(RECORD))
@@ -189,15 +178,9 @@ mod tests {
         let cut = &good[..good.len() - 1];
         let batch = "data_batch_1.bin";
         for (files, expected) in [
-            (
-                vec![],
-                ": there is no data_batch_1.bin or the like here or in cifar-10-batches-bin",
-            ),
+            (vec![], ": there is no data_batch_1.bin or the like here or in cifar-10-batches-bin"),
             (vec![(batch, &[] as &[u8])], "data_batch_1.bin: is empty"),
-            (
-                vec![(batch, cut)],
-                "data_batch_1.bin: holds 15364 bytes, which isn't a multiple of a record's 3073",
-            ),
+            (vec![(batch, cut)], "data_batch_1.bin: holds 15364 bytes, which isn't a multiple of a record's 3073"),
             (
                 vec![(batch, mislabelled.as_slice())],
                 "data_batch_1.bin: label 12 at sample 3 is out of range: labels are 0 to 9",

@@ -38,11 +38,8 @@ impl Dataset {
     ///
     /// [`Error::File`] if the files were damaged when the program was built.
     pub fn mnist_embedded() -> Result<Dataset> {
-        static MNIST: LazyLock<Result<Dataset, String>> =
-            LazyLock::new(|| mnist().map_err(|error| error.to_string()));
-        MNIST
-            .clone()
-            .map_err(|problem| Error::file("built-in MNIST", problem))
+        static MNIST: LazyLock<Result<Dataset, String>> = LazyLock::new(|| mnist().map_err(|error| error.to_string()));
+        MNIST.clone().map_err(|problem| Error::file("built-in MNIST", problem))
     }
 
     /// A set of IDX files, such as Fashion-MNIST, named after its directory.
@@ -82,19 +79,12 @@ impl Dataset {
 fn mnist() -> Result<Dataset> {
     macro_rules! embedded {
         ($name:literal) => {
-            (
-                Path::new($name),
-                include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/mnist/", $name))
-                    .as_slice(),
-            )
+            (Path::new($name), include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/mnist/", $name)).as_slice())
         };
     }
     let images = embedded!("train-images-idx3-ubyte.gz");
     let all = samples(images, embedded!("train-labels-idx1-ubyte.gz"))?;
-    let test = samples(
-        embedded!("t10k-images-idx3-ubyte.gz"),
-        embedded!("t10k-labels-idx1-ubyte.gz"),
-    )?;
+    let test = samples(embedded!("t10k-images-idx3-ubyte.gz"), embedded!("t10k-labels-idx1-ubyte.gz"))?;
     Dataset::split(images.0, "mnist", all, VALIDATION_SHARE, Some(test))
 }
 
@@ -122,9 +112,7 @@ fn find_pair(dir: &Path, part: &str) -> Result<(Option<PathBuf>, Option<PathBuf>
     // Some archives unpack to a directory of that name: only files count.
     let find = |kind| {
         let names = spellings(part, kind);
-        let candidates = names
-            .iter()
-            .flat_map(|name| [dir.join(name), dir.join(format!("{name}.gz"))]);
+        let candidates = names.iter().flat_map(|name| [dir.join(name), dir.join(format!("{name}.gz"))]);
         candidates.into_iter().find(|path| path.is_file())
     };
     Ok((find(IMAGES), find(LABELS)))
@@ -152,18 +140,11 @@ fn samples(images: Source, labels: Source) -> Result<Samples> {
     let ([count, height, width], pixels) = values(images, IMAGES_MAGIC)?;
     let ([label_count], digits) = values(labels, LABELS_MAGIC)?;
     if label_count != count {
-        let problem = format!(
-            "holds {label_count} labels, but {} holds {count} images",
-            images.0.display()
-        );
+        let problem = format!("holds {label_count} labels, but {} holds {count} images", images.0.display());
         return Err(Error::file(labels.0, problem));
     }
     check_labels(labels.0, digits.iter().copied())?;
-    let shape = ImageShape {
-        channels: 1,
-        height,
-        width,
-    };
+    let shape = ImageShape { channels: 1, height, width };
     Samples::new(shape, pixels, digits)
 }
 
@@ -174,9 +155,7 @@ fn values<const D: usize>((path, bytes): Source, magic: u32) -> Result<([usize; 
     let mut content = Content::new(path, bytes);
 
     let header = content.take(header_len as u64)?;
-    let mut words = header
-        .chunks_exact(4)
-        .map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+    let mut words = header.chunks_exact(4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
     // The magic number first: a short file of another kind isn't "truncated".
     if let Some(found) = words.next().filter(|&found| found != magic) {
         let (expected, found) = (describe(magic), describe(found));
@@ -184,45 +163,32 @@ fn values<const D: usize>((path, bytes): Source, magic: u32) -> Result<([usize; 
     }
     if header.len() < header_len {
         let found = header.len();
-        return fail(format!(
-            "truncated: expected {header_len} header bytes, found {found}"
-        ));
+        return fail(format!("truncated: expected {header_len} header bytes, found {found}"));
     }
 
     let mut sizes = [0; D];
-    sizes
-        .iter_mut()
-        .zip(words)
-        .for_each(|(size, word)| *size = word as usize);
+    sizes.iter_mut().zip(words).for_each(|(size, word)| *size = word as usize);
     let shown = sizes.map(|size| size.to_string()).join(" x ");
     if sizes.contains(&0) {
-        return fail(format!(
-            "declares {shown} values: every size must be at least 1"
-        ));
+        return fail(format!("declares {shown} values: every size must be at least 1"));
     }
     let within_limit = sizes
         .iter()
         .try_fold(1, |product: u64, &size| product.checked_mul(size as u64))
         .filter(|&len| len <= MAX_BYTES);
     let Some(len) = within_limit else {
-        return fail(format!(
-            "declares {shown} values, more than the limit of {MAX_BYTES}"
-        ));
+        return fail(format!("declares {shown} values, more than the limit of {MAX_BYTES}"));
     };
 
     let values = content.take(len)?;
     if (values.len() as u64) < len {
         let (expected, found) = (header_len as u64 + len, header_len + values.len());
-        return fail(format!(
-            "truncated: expected {expected} bytes for {shown} values, found {found}"
-        ));
+        return fail(format!("truncated: expected {expected} bytes for {shown} values, found {found}"));
     }
     // This also makes gzip compare its checksum, which stands at the end.
     if !content.take(1)?.is_empty() {
         let expected = header_len as u64 + len;
-        return fail(format!(
-            "trailing bytes: more than the {expected} bytes for {shown} values"
-        ));
+        return fail(format!("trailing bytes: more than the {expected} bytes for {shown} values"));
     }
     Ok((sizes, values.into()))
 }
@@ -244,11 +210,8 @@ struct Content<'a> {
 
 impl<'a> Content<'a> {
     fn new(path: &'a Path, bytes: &'a [u8]) -> Self {
-        let reader: Box<dyn Read> = if bytes.starts_with(&GZIP_MAGIC) {
-            Box::new(MultiGzDecoder::new(bytes))
-        } else {
-            Box::new(bytes)
-        };
+        let reader: Box<dyn Read> =
+            if bytes.starts_with(&GZIP_MAGIC) { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
         Content { path, reader }
     }
 

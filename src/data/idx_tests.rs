@@ -62,10 +62,7 @@ fn embedded_mnist_is_the_published_set() {
     assert_eq!(data.train.labels()[..5], [5, 0, 4, 1, 9]);
     assert_eq!(data.validation.labels()[..5], [3, 8, 6, 9, 6]);
     assert_eq!(test.labels()[..5], [7, 2, 1, 0, 4]);
-    assert_eq!(
-        data.digest,
-        "edc0d1098aa497be14ace79ddd5171e5a3dcf9c4d196c015389203eb3ba1f59b"
-    );
+    assert_eq!(data.digest, "edc0d1098aa497be14ace79ddd5171e5a3dcf9c4d196c015389203eb3ba1f59b");
 }
 
 /// The digests of assets/mnist/README.md, over files rebuilt from what was
@@ -94,10 +91,7 @@ fn embedded_files_have_the_stated_digests() {
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
     ] {
-        let digest: String = Sha256::digest(&file)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest: String = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(digest, stated);
     }
 }
@@ -105,10 +99,8 @@ fn embedded_files_have_the_stated_digests() {
 #[test]
 fn directories_are_read_under_any_usual_name() {
     // gzip under a plain name, plain under a gzip name, and dotted names.
-    let folder = folder(&[
-        ("train-images.idx3-ubyte", gzip(&image_file(12))),
-        ("train-labels-idx1-ubyte.gz", label_file(12)),
-    ]);
+    let folder =
+        folder(&[("train-images.idx3-ubyte", gzip(&image_file(12))), ("train-labels-idx1-ubyte.gz", label_file(12))]);
     // What some archives unpack to; it must not hide the file.
     fs::create_dir(folder.path().join("train-images-idx3-ubyte")).unwrap();
     let data = Dataset::idx_directory(folder.path()).unwrap();
@@ -121,25 +113,14 @@ fn directories_are_read_under_any_usual_name() {
     let write = |name, bytes| fs::write(folder.path().join(name), bytes).unwrap();
     write("t10k-images.idx3-ubyte.gz", gzip(&image_file(3)));
     let error = Dataset::idx_directory(folder.path()).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("there is no t10k-labels-idx1-ubyte")
-    );
+    assert!(error.to_string().contains("there is no t10k-labels-idx1-ubyte"));
     write("t10k-labels-idx1-ubyte", label_file(3));
     let data = Dataset::idx_directory(folder.path()).unwrap();
     assert_eq!(data.test.unwrap().labels(), [0, 1, 2]);
 
-    write(
-        "t10k-images.idx3-ubyte.gz",
-        idx(IMAGES_MAGIC, &[3, 3, 2], &[0; 18]),
-    );
+    write("t10k-images.idx3-ubyte.gz", idx(IMAGES_MAGIC, &[3, 3, 2], &[0; 18]));
     let error = Dataset::idx_directory(folder.path()).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("images are 3 x 2, but the training images are 2 x 3")
-    );
+    assert!(error.to_string().ends_with("images are 3 x 2, but the training images are 2 x 3"));
 }
 
 #[test]
@@ -173,30 +154,15 @@ fn damaged_files_are_explained() {
                  found something else ({other})"
             ),
         ),
-        (
-            problem(&[], &labels),
-            "images: truncated: expected 16 header bytes, found 0",
-        ),
-        (
-            problem(&images[..15], &labels),
-            "images: truncated: expected 16 header bytes, found 15",
-        ),
-        (
-            problem(&images[..50], &labels),
-            "images: truncated: expected 52 bytes for 6 x 2 x 3 values, found 50",
-        ),
-        (
-            problem(&gzip(&images[..50]), &labels),
-            "images: truncated: expected 52 bytes for 6 x 2 x 3 values, found 50",
-        ),
+        (problem(&[], &labels), "images: truncated: expected 16 header bytes, found 0"),
+        (problem(&images[..15], &labels), "images: truncated: expected 16 header bytes, found 15"),
+        (problem(&images[..50], &labels), "images: truncated: expected 52 bytes for 6 x 2 x 3 values, found 50"),
+        (problem(&gzip(&images[..50]), &labels), "images: truncated: expected 52 bytes for 6 x 2 x 3 values, found 50"),
         (
             problem(&[images.as_slice(), b"!"].concat(), &labels),
             "images: trailing bytes: more than the 52 bytes for 6 x 2 x 3 values",
         ),
-        (
-            problem(&images, &label_file(5)),
-            "labels: holds 5 labels, but images holds 6 images",
-        ),
+        (problem(&images, &label_file(5)), "labels: holds 5 labels, but images holds 6 images"),
         (
             problem(&images, &idx(LABELS_MAGIC, &[6], &[0, 9, 12, 10, 0, 0])),
             "labels: label 12 at sample 2 is out of range: labels are 0 to 9",

@@ -68,11 +68,7 @@ impl Samples {
     /// # Errors
     ///
     /// [`Error::Usage`] if there isn't exactly one image for each label.
-    pub fn new(
-        shape: ImageShape,
-        pixels: impl Into<Arc<[u8]>>,
-        labels: impl Into<Arc<[u8]>>,
-    ) -> Result<Samples> {
+    pub fn new(shape: ImageShape, pixels: impl Into<Arc<[u8]>>, labels: impl Into<Arc<[u8]>>) -> Result<Samples> {
         let (pixels, labels) = (pixels.into(), labels.into());
         if labels.len().checked_mul(shape.pixels()) != Some(pixels.len()) {
             return Err(Error::Usage(format!(
@@ -83,12 +79,7 @@ impl Samples {
             )));
         }
         let window = 0..labels.len();
-        Ok(Samples {
-            shape,
-            pixels,
-            labels,
-            window,
-        })
+        Ok(Samples { shape, pixels, labels, window })
     }
 
     /// The number of samples.
@@ -200,28 +191,20 @@ impl Samples {
         if (1..=len).contains(&n) {
             Ok(())
         } else {
-            Err(Error::Usage(format!(
-                "cannot take {n} of {len} samples: ask for 1 to {len}"
-            )))
+            Err(Error::Usage(format!("cannot take {n} of {len} samples: ask for 1 to {len}")))
         }
     }
 
     fn range(&self, range: Range<usize>) -> Samples {
         let start = self.window.start;
-        Samples {
-            window: start + range.start..start + range.end,
-            ..self.clone()
-        }
+        Samples { window: start + range.start..start + range.end, ..self.clone() }
     }
 }
 
 /// Without the bytes, of which there are millions.
 impl fmt::Debug for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Samples")
-            .field("shape", &self.shape)
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Samples").field("shape", &self.shape).field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -251,13 +234,7 @@ pub struct Dataset {
 impl Dataset {
     /// Sets the last 1/`share` of `all` aside for validation; `origin` is what
     /// an error names.
-    fn split(
-        origin: &Path,
-        name: &str,
-        all: Samples,
-        share: usize,
-        test: Option<Samples>,
-    ) -> Result<Dataset> {
+    fn split(origin: &Path, name: &str, all: Samples, share: usize, test: Option<Samples>) -> Result<Dataset> {
         let held_out = all.len() / share;
         if held_out == 0 {
             return Err(Error::file(
@@ -270,10 +247,7 @@ impl Dataset {
             ));
         }
         let border = all.len() - held_out;
-        let hash = Sha256::new()
-            .chain_update(all.pixels())
-            .chain_update(all.labels())
-            .finalize();
+        let hash = Sha256::new().chain_update(all.pixels()).chain_update(all.labels()).finalize();
         Ok(Dataset {
             name: name.to_owned(),
             shape: all.shape(),
@@ -294,10 +268,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
         return Err(Error::file(path, "isn't a regular file"));
     }
     if metadata.len() > MAX_BYTES {
-        let problem = format!(
-            "holds {} bytes, more than the limit of {MAX_BYTES}",
-            metadata.len()
-        );
+        let problem = format!("holds {} bytes, more than the limit of {MAX_BYTES}", metadata.len());
         return Err(Error::file(path, problem));
     }
     fs::read(path).map_err(unreadable)
@@ -310,10 +281,7 @@ fn check_labels(path: &Path, labels: impl IntoIterator<Item = u8>) -> Result<()>
         None => Ok(()),
         Some((sample, label)) => Err(Error::file(
             path,
-            format!(
-                "label {label} at sample {sample} is out of range: labels are 0 to {}",
-                CLASSES - 1
-            ),
+            format!("label {label} at sample {sample} is out of range: labels are 0 to {}", CLASSES - 1),
         )),
     }
 }

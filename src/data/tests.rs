@@ -2,11 +2,7 @@ use super::*;
 
 /// `n` images of 1 x 1 x 2 pixels: sample i is [i, 100 + i], label i % 10.
 fn counted(n: u8) -> Samples {
-    let shape = ImageShape {
-        channels: 1,
-        height: 1,
-        width: 2,
-    };
+    let shape = ImageShape { channels: 1, height: 1, width: 2 };
     let pixels: Vec<u8> = (0..n).flat_map(|i| [i, 100 + i]).collect();
     let labels: Vec<u8> = (0..n).map(|i| i % 10).collect();
     Samples::new(shape, pixels, labels).unwrap()
@@ -52,10 +48,7 @@ fn a_subset_must_be_possible() {
 fn pixels_and_labels_must_agree() {
     let shape = counted(1).shape();
     let error = Samples::new(shape, vec![0; 5], vec![0; 2]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "2 labels need 2 pixel values each, but there are 5 values in all"
-    );
+    assert_eq!(error.to_string(), "2 labels need 2 pixel values each, but there are 5 values in all");
 }
 
 #[test]
@@ -88,19 +81,13 @@ fn the_split_is_by_position() {
     assert_eq!((data.train.len(), data.validation.len()), (17, 3));
     assert_eq!(data.validation.image(0), [17, 117]);
     let error = split(5, 6).unwrap_err().to_string();
-    assert!(
-        error.starts_with("origin: only 5 training samples"),
-        "{error}"
-    );
+    assert!(error.starts_with("origin: only 5 training samples"), "{error}");
 }
 
 /// The reference is `printf '\0\144\1\145\0\1' | sha256sum`.
 #[test]
 fn the_digest_covers_pixels_then_labels() {
-    assert_eq!(
-        split(2, 2).unwrap().digest,
-        "d8133b4641ce000e22c0b9cf83c4b8834d6768d22f386a9701abe134b7ebba94"
-    );
+    assert_eq!(split(2, 2).unwrap().digest, "d8133b4641ce000e22c0b9cf83c4b8834d6768d22f386a9701abe134b7ebba94");
 }
 
 #[test]
@@ -111,10 +98,7 @@ fn only_regular_files_are_read() {
     let error = read(&folder.path().join("none")).unwrap_err().to_string();
     assert!(error.contains("cannot be read: No such file"), "{error}");
     let huge = folder.path().join("huge");
-    fs::File::create(&huge)
-        .unwrap()
-        .set_len(MAX_BYTES + 1)
-        .unwrap();
+    fs::File::create(&huge).unwrap().set_len(MAX_BYTES + 1).unwrap();
     let error = read(&huge).unwrap_err().to_string();
     assert!(error.contains("more than the limit"), "{error}");
 }

@@ -15,9 +15,12 @@
 
 pub mod cpu;
 pub mod gpu;
+mod select;
 
-use crate::network::{Conv, Dense};
+pub use select::{AnyDevice, Choice, Precision, automatic, choose};
+
 use crate::Result;
+use crate::network::{Conv, Dense};
 use std::ops::Range;
 
 /// Route code of a pooled output whose ReLU is off.

@@ -36,19 +36,13 @@ impl Axis {
     ) -> Result<Self> {
         if let Some((from, to)) = range {
             return match (uniform(scale, from), uniform(scale, to)) {
-                (Some(low), Some(high)) if is_wide(scale, low, high) => {
-                    Ok(Self { scale, low, high })
-                }
-                _ => Err(Error::Usage(format!(
-                    "an axis cannot show the range {from} to {to}"
-                ))),
+                (Some(low), Some(high)) if is_wide(scale, low, high) => Ok(Self { scale, low, high }),
+                _ => Err(Error::Usage(format!("an axis cannot show the range {from} to {to}"))),
             };
         }
         let (low, high) = values
             .filter_map(|value| uniform(scale, value))
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), place| {
-                (low.min(place), high.max(place))
-            });
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), place| (low.min(place), high.max(place)));
         let (low, high) = if low > high {
             (0.0, 1.0)
         } else if is_wide(scale, low, high) {
@@ -83,10 +77,7 @@ impl Axis {
         if decades.clone().count() >= 2 {
             return decades
                 .filter(|exponent| exponent.rem_euclid(stride) == 0)
-                .map(|exponent| Tick {
-                    at: self.fraction(f64::from(exponent)),
-                    label: power_of_ten(exponent),
-                })
+                .map(|exponent| Tick { at: self.fraction(f64::from(exponent)), label: power_of_ten(exponent) })
                 .collect();
         }
         // Too short for decades: 1, 2, 5; shorter still: evenly spaced values.
@@ -111,11 +102,7 @@ impl Axis {
         if self.stride(wanted) > 1 {
             // Hundreds of lines would only shade the plot.
             let shown = if self.decades().count() <= 40 { 40 } else { 0 };
-            return self
-                .decades()
-                .take(shown)
-                .map(|exponent| self.fraction(f64::from(exponent)))
-                .collect();
+            return self.decades().take(shown).map(|exponent| self.fraction(f64::from(exponent))).collect();
         }
         if self.high - self.low > 6.0 {
             return Vec::new();
@@ -231,11 +218,7 @@ fn even_label(value: f64, exponent: i32, largest: f64) -> String {
 /// `digit` · 10^`exponent` for a short logarithmic axis.
 fn short_number(digit: u8, exponent: i32) -> String {
     match exponent {
-        -3..0 => format!(
-            "{:.*}",
-            -exponent as usize,
-            f64::from(digit) * ten_to(exponent)
-        ),
+        -3..0 => format!("{:.*}", -exponent as usize, f64::from(digit) * ten_to(exponent)),
         0..4 => format!("{digit}{}", "0".repeat(exponent as usize)),
         _ if digit == 1 => power_of_ten(exponent),
         _ => format!("{digit}×10{}", superscript(exponent)),
@@ -253,9 +236,8 @@ fn power_of_ten(exponent: i32) -> String {
 fn superscript(number: i32) -> String {
     let sign = if number < 0 { "⁻" } else { "" };
     let digits = number.unsigned_abs().to_string();
-    let raised = digits
-        .bytes()
-        .map(|digit| ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][usize::from(digit - b'0')]);
+    let raised =
+        digits.bytes().map(|digit| ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][usize::from(digit - b'0')]);
     sign.chars().chain(raised).collect()
 }
 
@@ -266,12 +248,7 @@ mod tests {
     fn labels(scale: Scale, low: f64, high: f64, wanted: usize) -> Vec<String> {
         let axis = Axis::new(scale, Some((low, high)), std::iter::empty(), 0.0).unwrap();
         let ticks = axis.ticks(wanted);
-        assert!(
-            ticks
-                .iter()
-                .all(|tick| (-1e-6..1.0 + 1e-6).contains(&tick.at)),
-            "{ticks:?}"
-        );
+        assert!(ticks.iter().all(|tick| (-1e-6..1.0 + 1e-6).contains(&tick.at)), "{ticks:?}");
         assert!(ticks.is_sorted_by(|a, b| a.at < b.at), "{ticks:?}");
         ticks.into_iter().map(|tick| tick.label).collect()
     }
@@ -282,38 +259,17 @@ mod tests {
 
     #[test]
     fn linear_ticks_are_round_numbers() {
-        assert_eq!(
-            labels(Scale::Linear, 0.0, 500.0, 6),
-            ["0", "100", "200", "300", "400", "500"]
-        );
-        assert_eq!(
-            labels(Scale::Linear, -0.3, 0.3, 6),
-            ["−0.3", "−0.2", "−0.1", "0", "0.1", "0.2", "0.3"]
-        );
-        assert_eq!(
-            labels(Scale::Linear, 0.0, 10_000.0, 5),
-            ["0", "2000", "4000", "6000", "8000", "10000"]
-        );
-        assert_eq!(
-            labels(Scale::Linear, 0.0, 3e7, 3),
-            ["0", "1×10⁷", "2×10⁷", "3×10⁷"]
-        );
-        assert_eq!(
-            labels(Scale::Linear, -1.5e-6, 0.0, 3),
-            ["−1.5×10⁻⁶", "−1.0×10⁻⁶", "−0.5×10⁻⁶", "0"]
-        );
+        assert_eq!(labels(Scale::Linear, 0.0, 500.0, 6), ["0", "100", "200", "300", "400", "500"]);
+        assert_eq!(labels(Scale::Linear, -0.3, 0.3, 6), ["−0.3", "−0.2", "−0.1", "0", "0.1", "0.2", "0.3"]);
+        assert_eq!(labels(Scale::Linear, 0.0, 10_000.0, 5), ["0", "2000", "4000", "6000", "8000", "10000"]);
+        assert_eq!(labels(Scale::Linear, 0.0, 3e7, 3), ["0", "1×10⁷", "2×10⁷", "3×10⁷"]);
+        assert_eq!(labels(Scale::Linear, -1.5e-6, 0.0, 3), ["−1.5×10⁻⁶", "−1.0×10⁻⁶", "−0.5×10⁻⁶", "0"]);
     }
 
     #[test]
     fn log_ticks_are_powers_of_ten() {
-        assert_eq!(
-            labels(Scale::Log10, 0.01, 200.0, 8),
-            ["10⁻²", "10⁻¹", "1", "10", "10²"]
-        );
-        assert_eq!(
-            labels(Scale::Log10, 1e-12, 1.0, 5),
-            ["10⁻¹²", "10⁻⁹", "10⁻⁶", "10⁻³", "1"]
-        );
+        assert_eq!(labels(Scale::Log10, 0.01, 200.0, 8), ["10⁻²", "10⁻¹", "1", "10", "10²"]);
+        assert_eq!(labels(Scale::Log10, 1e-12, 1.0, 5), ["10⁻¹²", "10⁻⁹", "10⁻⁶", "10⁻³", "1"]);
     }
 
     #[test]
@@ -321,18 +277,12 @@ mod tests {
         assert_eq!(labels(Scale::Log10, 0.9, 6.0, 8), ["1", "2", "5"]);
         assert_eq!(labels(Scale::Log10, 0.15, 1.5, 8), ["0.2", "0.5", "1"]);
         assert_eq!(labels(Scale::Log10, 1.5e5, 6e5, 8), ["2×10⁵", "5×10⁵"]);
-        assert_eq!(
-            labels(Scale::Log10, 2.1, 2.5, 4),
-            ["2.1", "2.2", "2.3", "2.4", "2.5"]
-        );
+        assert_eq!(labels(Scale::Log10, 2.1, 2.5, 4), ["2.1", "2.2", "2.3", "2.4", "2.5"]);
     }
 
     #[test]
     fn log_axis_refuses_what_has_no_logarithm() {
-        let axis = fitted(
-            Scale::Log10,
-            &[0.0, -3.0, f64::NAN, f64::INFINITY, 1.0, 100.0],
-        );
+        let axis = fitted(Scale::Log10, &[0.0, -3.0, f64::NAN, f64::INFINITY, 1.0, 100.0]);
         assert!(axis.place(0.0).is_none() && axis.place(-3.0).is_none());
         assert!(axis.place(f64::NAN).is_none() && axis.place(f64::INFINITY).is_none());
         let middle = axis.place(10.0).unwrap();

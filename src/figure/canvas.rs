@@ -50,18 +50,14 @@ impl<'a> Canvas<'a> {
     pub fn line(&self, points: &[Pixel], color: Color, width: f64) -> Result<()> {
         let path: Vec<_> = points.iter().map(|&point| fine(point)).collect();
         let style = rgb(color).stroke_width(fine_length(width));
-        self.area
-            .draw(&PathElement::new(path, style))
-            .map_err(failed)
+        self.area.draw(&PathElement::new(path, style)).map_err(failed)
     }
 
     pub fn dotted(&self, points: &[Pixel], color: Color, width: f64) -> Result<()> {
         let path: Vec<_> = points.iter().map(|&point| fine(point)).collect();
         let (radius, style) = dot_shape(width, color);
         let spacing = fine_length(width * 2.1) as i32;
-        let dots = DottedPathElement::new(path, 0, spacing, move |place| {
-            Circle::new(place, radius, style)
-        });
+        let dots = DottedPathElement::new(path, 0, spacing, move |place| Circle::new(place, radius, style));
         self.area.draw(&dots).map_err(failed)
     }
 
@@ -71,14 +67,7 @@ impl<'a> Canvas<'a> {
         self.area.draw(&dot).map_err(failed)
     }
 
-    pub fn text(
-        &self,
-        text: &str,
-        place: Pixel,
-        size: f64,
-        color: Color,
-        anchor: Anchor,
-    ) -> Result<()> {
+    pub fn text(&self, text: &str, place: Pixel, size: f64, color: Color, anchor: Anchor) -> Result<()> {
         if text.is_empty() {
             return Ok(());
         }
@@ -94,9 +83,7 @@ impl<'a> Canvas<'a> {
         };
         let font = (FONT_FAMILIES, size * FINE * FONT_FACTOR).into_font();
         let color = rgb(color);
-        let style = TextStyle::from(font.transform(transform))
-            .color(&color)
-            .pos(Pos::new(horizontal, vertical));
+        let style = TextStyle::from(font.transform(transform)).color(&color).pos(Pos::new(horizontal, vertical));
         let text = Text::new(printable(text), fine(place), style);
         self.area.draw(&text).map_err(failed)
     }

@@ -70,11 +70,7 @@ pub struct Series {
 
 impl Chart {
     /// An empty chart with linear axes.
-    pub fn new(
-        title: impl Into<String>,
-        x_label: impl Into<String>,
-        y_label: impl Into<String>,
-    ) -> Self {
+    pub fn new(title: impl Into<String>, x_label: impl Into<String>, y_label: impl Into<String>) -> Self {
         Self {
             title: title.into(),
             x_label: x_label.into(),
@@ -99,31 +95,17 @@ impl Chart {
 impl Series {
     /// A solid line without a legend entry.
     pub fn line(points: Vec<(f64, f64)>, color: Color) -> Self {
-        Self {
-            label: None,
-            points,
-            color,
-            style: Style::Line,
-            width: 1.6,
-        }
+        Self { label: None, points, color, style: Style::Line, width: 1.6 }
     }
 
     /// A dotted line without a legend entry.
     pub fn dotted(points: Vec<(f64, f64)>, color: Color) -> Self {
-        Self {
-            style: Style::Dotted,
-            width: 2.8,
-            ..Self::line(points, color)
-        }
+        Self { style: Style::Dotted, width: 2.8, ..Self::line(points, color) }
     }
 
     /// Separate dots without a legend entry.
     pub fn points(points: Vec<(f64, f64)>, color: Color) -> Self {
-        Self {
-            style: Style::Points,
-            width: 6.0,
-            ..Self::line(points, color)
-        }
+        Self { style: Style::Points, width: 6.0, ..Self::line(points, color) }
     }
 
     /// The same curve with this text in the legend.

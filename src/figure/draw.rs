@@ -36,10 +36,7 @@ struct Marks {
 
 impl Marks {
     fn new(axis: &Axis, wanted: usize) -> Self {
-        Self {
-            ticks: axis.ticks(wanted),
-            minor: axis.minor(wanted),
-        }
+        Self { ticks: axis.ticks(wanted), minor: axis.minor(wanted) }
     }
 
     /// Marks of a vertical axis `length` pixels long.
@@ -90,8 +87,7 @@ pub(super) fn svg(chart: &Chart, width: u32, height: u32) -> Result<String> {
     let y_axis = Axis::new(chart.y_scale, chart.y_range, points().map(|p| p.1), 0.05)?;
 
     let legend = Legend::new(&chart.series, full_width - 2.0 * MARGIN);
-    let below_plot =
-        TICK_GAP + TICK_SIZE + line_height(&chart.x_label, LABEL_SIZE) + legend.height() + MARGIN;
+    let below_plot = TICK_GAP + TICK_SIZE + line_height(&chart.x_label, LABEL_SIZE) + legend.height() + MARGIN;
     let mut frame = Frame {
         left: MARGIN + line_height(&chart.y_label, LABEL_SIZE) + TICK_GAP,
         top: MARGIN + line_height(&chart.title, TITLE_SIZE),
@@ -104,9 +100,7 @@ pub(super) fn svg(chart: &Chart, width: u32, height: u32) -> Result<String> {
     let x_marks = Marks::horizontal(&x_axis, frame.width());
     frame.right -= (x_marks.widest() / 2.0 - MARGIN / 2.0).max(0.0);
     if frame.width() < LEAST_PLOT || frame.height() < LEAST_PLOT {
-        return Err(Error::Usage(format!(
-            "a figure of {width} by {height} pixels leaves no room for its plot"
-        )));
+        return Err(Error::Usage(format!("a figure of {width} by {height} pixels leaves no room for its plot")));
     }
 
     let mut svg = String::new();
@@ -123,23 +117,14 @@ pub(super) fn svg(chart: &Chart, width: u32, height: u32) -> Result<String> {
         canvas.text("no data", middle, LABEL_SIZE, FAINT_TEXT, Anchor::Middle)?;
     }
     draw_labels(&canvas, chart, &frame, (full_width, full_height))?;
-    legend.draw(
-        &canvas,
-        full_width / 2.0,
-        full_height - MARGIN - legend.height(),
-        TEXT,
-    )?;
+    legend.draw(&canvas, full_width / 2.0, full_height - MARGIN - legend.height(), TEXT)?;
     canvas.finish()?;
     Ok(with_pixel_size(&svg, width, height))
 }
 
 /// Height of a line of text with the space around it; nothing for no text.
 fn line_height(text: &str, size: f64) -> f64 {
-    if text.is_empty() {
-        0.0
-    } else {
-        size * 1.2 + 8.0
-    }
+    if text.is_empty() { 0.0 } else { size * 1.2 + 8.0 }
 }
 
 fn draw_grid(canvas: &Canvas, frame: &Frame, x_marks: &Marks, y_marks: &Marks) -> Result<()> {
@@ -165,13 +150,7 @@ fn draw_grid(canvas: &Canvas, frame: &Frame, x_marks: &Marks, y_marks: &Marks) -
 }
 
 /// Draws the curves; false when none of their points lies inside the frame.
-fn draw_series(
-    canvas: &Canvas,
-    chart: &Chart,
-    frame: &Frame,
-    x_axis: &Axis,
-    y_axis: &Axis,
-) -> Result<bool> {
+fn draw_series(canvas: &Canvas, chart: &Chart, frame: &Frame, x_axis: &Axis, y_axis: &Axis) -> Result<bool> {
     let mut drawn = false;
     for layer in [Style::Line, Style::Dotted, Style::Points] {
         for series in chart.series.iter().filter(|s| s.style == layer) {
@@ -199,13 +178,7 @@ fn draw_series(
 
 fn draw_border(canvas: &Canvas, frame: &Frame) -> Result<()> {
     let (left, top, right, bottom) = (frame.left, frame.top, frame.right, frame.bottom);
-    let around = [
-        (left, top),
-        (right, top),
-        (right, bottom),
-        (left, bottom),
-        (left, top),
-    ];
+    let around = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
     canvas.line(&around, BORDER, 1.0)
 }
 

@@ -11,24 +11,11 @@ fn spectrum_chart() -> Chart {
     for step in (0..=500u64).step_by(25) {
         for rank in 1..=20 {
             let value = (5.0 + 0.1 * step as f64) / rank as f64;
-            rows.push(SpectrumRow {
-                step,
-                end: End::Largest,
-                rank,
-                value,
-            });
+            rows.push(SpectrumRow { step, end: End::Largest, rank, value });
         }
-        rows.push(SpectrumRow {
-            step,
-            end: End::Smallest,
-            rank: 1,
-            value: -2.0 / (1.0 + step as f64 / 50.0),
-        });
+        rows.push(SpectrumRow { step, end: End::Smallest, rank: 1, value: -2.0 / (1.0 + step as f64 / 50.0) });
     }
-    let losses: Vec<(f64, f64)> = (0..=500)
-        .map(f64::from)
-        .map(|step| (step, 2.3 * (-step / 130.0).exp()))
-        .collect();
+    let losses: Vec<(f64, f64)> = (0..=500).map(f64::from).map(|step| (step, 2.3 * (-step / 130.0).exp())).collect();
     eigenvalues_over_steps("Spectrum <λ> & \"loss\"", &rows, &losses)
 }
 
@@ -37,9 +24,7 @@ fn chart_of(points: &[(f64, f64)], scale: Scale) -> Chart {
     chart.x_scale = scale;
     chart.y_scale = scale;
     let curves = [Series::line, Series::dotted, Series::points];
-    chart.series = curves
-        .map(|curve| curve(points.to_vec(), Color::BLACK).label("curve"))
-        .to_vec();
+    chart.series = curves.map(|curve| curve(points.to_vec(), Color::BLACK).label("curve")).to_vec();
     chart
 }
 
@@ -49,9 +34,7 @@ fn painted(svg: &str, scale: f32) -> Pixmap {
 
 fn count_pixels(picture: &Pixmap, wanted: impl Fn(u8, u8, u8) -> bool) -> usize {
     let pixels = picture.pixels().iter();
-    pixels
-        .filter(|pixel| wanted(pixel.red(), pixel.green(), pixel.blue()))
-        .count()
+    pixels.filter(|pixel| wanted(pixel.red(), pixel.green(), pixel.blue())).count()
 }
 
 #[test]
@@ -93,9 +76,7 @@ fn png_has_the_size_and_all_the_colours() {
 fn dotted_curves_are_dots() {
     let points = vec![(0.0, 0.0), (1.0, 1.0)];
     let mut chart = Chart::new("", "", "");
-    chart
-        .series
-        .push(Series::dotted(points.clone(), Color::BLACK));
+    chart.series.push(Series::dotted(points.clone(), Color::BLACK));
     let dots = |chart: &Chart| chart.to_svg(400, 300).unwrap().matches("<circle").count();
     assert!(dots(&chart) > 40, "{}", dots(&chart));
     chart.series = vec![Series::line(points, Color::BLACK)];

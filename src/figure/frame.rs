@@ -71,8 +71,7 @@ impl Frame {
     }
 
     fn contains(&self, (x, y): Pixel) -> bool {
-        (self.left - SLACK..=self.right + SLACK).contains(&x)
-            && (self.top - SLACK..=self.bottom + SLACK).contains(&y)
+        (self.left - SLACK..=self.right + SLACK).contains(&x) && (self.top - SLACK..=self.bottom + SLACK).contains(&y)
     }
 
     /// The part of a segment inside the frame (Liang and Barsky's algorithm).
@@ -111,12 +110,7 @@ mod tests {
     use super::super::Scale;
     use super::*;
 
-    const FRAME: Frame = Frame {
-        left: 0.0,
-        top: 0.0,
-        right: 100.0,
-        bottom: 100.0,
-    };
+    const FRAME: Frame = Frame { left: 0.0, top: 0.0, right: 100.0, bottom: 100.0 };
 
     /// Pieces of a curve on axes from 0 to 10 (or 1 to 10 on a log axis).
     fn pieces(points: &[(f64, f64)], y_scale: Scale) -> Vec<Vec<Pixel>> {
@@ -132,15 +126,7 @@ mod tests {
 
     #[test]
     fn points_without_a_place_break_the_line() {
-        let curve = [
-            (0.0, 1.0),
-            (1.0, 2.0),
-            (2.0, f64::NAN),
-            (3.0, 3.0),
-            (4.0, f64::INFINITY),
-            (5.0, 5.0),
-            (6.0, 6.0),
-        ];
+        let curve = [(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 3.0), (4.0, f64::INFINITY), (5.0, 5.0), (6.0, 6.0)];
         assert_eq!(lengths(&pieces(&curve, Scale::Linear)), [2, 1, 2]);
     }
 

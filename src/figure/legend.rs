@@ -70,11 +70,7 @@ impl<'a> Legend<'a> {
     }
 
     pub fn height(&self) -> f64 {
-        if self.rows.is_empty() {
-            0.0
-        } else {
-            ABOVE + ROW * self.rows.len() as f64
-        }
+        if self.rows.is_empty() { 0.0 } else { ABOVE + ROW * self.rows.len() as f64 }
     }
 
     /// Draws the rows, centred at `middle`, from `top` downwards.
@@ -144,9 +140,7 @@ mod tests {
 
     #[test]
     fn rows_break_where_the_room_ends() {
-        let labels: Vec<String> = (0..9)
-            .map(|index| format!("curve number {index}"))
-            .collect();
+        let labels: Vec<String> = (0..9).map(|index| format!("curve number {index}")).collect();
         let all: Vec<Series> = labels.iter().map(|l| series(l, Color::BLACK)).collect();
         let legend = Legend::new(&all, 500.0);
         assert!(legend.rows.len() > 2);

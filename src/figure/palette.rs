@@ -26,12 +26,8 @@ impl Color {
 }
 
 /// Dark blue to green, the ramp of the largest positive eigenvalues.
-const POSITIVE: [Color; 4] = [
-    Color::rgb(8, 48, 120),
-    Color::rgb(24, 110, 190),
-    Color::rgb(20, 160, 150),
-    Color::rgb(104, 190, 84),
-];
+const POSITIVE: [Color; 4] =
+    [Color::rgb(8, 48, 120), Color::rgb(24, 110, 190), Color::rgb(20, 160, 150), Color::rgb(104, 190, 84)];
 
 /// Strong to pale red, the ramp of the most negative eigenvalues.
 const NEGATIVE: [Color; 2] = [Color::rgb(200, 0, 30), Color::rgb(250, 170, 160)];
@@ -59,11 +55,7 @@ fn along(stops: &[Color], rank: usize, count: usize) -> Color {
     let weight = position - before as f64;
     let mix = |a: u8, b: u8| (f64::from(a) * (1.0 - weight) + f64::from(b) * weight).round() as u8;
     let (a, b) = (stops[before], stops[before + 1]);
-    Color::rgb(
-        mix(a.red, b.red),
-        mix(a.green, b.green),
-        mix(a.blue, b.blue),
-    )
+    Color::rgb(mix(a.red, b.red), mix(a.green, b.green), mix(a.blue, b.blue))
 }
 
 #[cfg(test)]

@@ -12,10 +12,7 @@ use crate::{Error, Result};
 pub(super) const FONT_FAMILIES: &str = "DejaVu Sans, Verdana, sans-serif";
 
 const EMBEDDED_FAMILY: &str = "DejaVu Sans";
-const FONT: &[u8] = include_bytes!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/assets/fonts/DejaVuSans-subset.ttf"
-));
+const FONT: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/fonts/DejaVuSans-subset.ttf"));
 
 /// Most pixels in a PNG; four bytes each are held in memory.
 const MOST_PIXELS: f64 = 1e8;
@@ -41,48 +38,28 @@ pub fn svg_to_png(svg: &str, scale: f32) -> Result<Vec<u8>> {
     let (width, height) = (pixels(tree.size().width()), pixels(tree.size().height()));
     // Written so that a scale that is not a number fails too.
     if !(width >= 1.0 && height >= 1.0 && width * height <= MOST_PIXELS) {
-        return Err(Error::Usage(format!(
-            "cannot paint a picture of {width} by {height} pixels"
-        )));
+        return Err(Error::Usage(format!("cannot paint a picture of {width} by {height} pixels")));
     }
-    let mut pixmap = Pixmap::new(width as u32, height as u32).ok_or_else(|| {
-        Error::Usage(format!(
-            "cannot paint a picture of {width} by {height} pixels"
-        ))
-    })?;
-    resvg::render(
-        &tree,
-        Transform::from_scale(scale, scale),
-        &mut pixmap.as_mut(),
-    );
-    pixmap
-        .encode_png()
-        .map_err(|error| Error::Usage(format!("cannot encode the picture as PNG: {error}")))
+    let mut pixmap = Pixmap::new(width as u32, height as u32)
+        .ok_or_else(|| Error::Usage(format!("cannot paint a picture of {width} by {height} pixels")))?;
+    resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixmap.as_mut());
+    pixmap.encode_png().map_err(|error| Error::Usage(format!("cannot encode the picture as PNG: {error}")))
 }
 
 /// Width in pixels of `text` in the embedded font at `size` pixels.
 pub(super) fn text_width(text: &str, size: f64) -> f64 {
-    let escaped = printable(text)
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
+    let escaped = printable(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let svg = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"><text font-family="{FONT_FAMILIES}" font-size="{size}">{escaped}</text></svg>"#
     );
     // A text that cannot be measured takes no room; drawing it reports why.
-    parse(&svg).map_or(0.0, |tree| {
-        f64::from(tree.root().abs_bounding_box().width())
-    })
+    parse(&svg).map_or(0.0, |tree| f64::from(tree.root().abs_bounding_box().width()))
 }
 
 /// The font size, at most `size`, at which `text` is no longer than `room`.
 pub(super) fn fitting_size(text: &str, size: f64, room: f64) -> f64 {
     let width = text_width(text, size);
-    if width > room {
-        size * room / width
-    } else {
-        size
-    }
+    if width > room { size * room / width } else { size }
 }
 
 /// `text` without the characters that XML has no place for.
@@ -92,13 +69,8 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 pub(super) fn parse(svg: &str) -> Result<Tree> {
-    let options = Options {
-        font_family: EMBEDDED_FAMILY.to_owned(),
-        fontdb: Arc::clone(&FONTS),
-        ..Options::default()
-    };
-    Tree::from_str(svg, &options)
-        .map_err(|error| Error::Usage(format!("cannot read the SVG: {error}")))
+    let options = Options { font_family: EMBEDDED_FAMILY.to_owned(), fontdb: Arc::clone(&FONTS), ..Options::default() };
+    Tree::from_str(svg, &options).map_err(|error| Error::Usage(format!("cannot read the SVG: {error}")))
 }
 
 #[cfg(test)]
@@ -124,8 +96,7 @@ mod tests {
             svg_to_png(&svg, 1.0).unwrap()
         };
         let missing = picture('\u{4e00}');
-        for symbol in "Aéλα−|×⁻⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₉ₖ–…≥≤∇".chars()
-        {
+        for symbol in "Aéλα−|×⁻⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₉ₖ–…≥≤∇".chars() {
             assert_ne!(picture(symbol), missing, "{symbol}");
         }
     }

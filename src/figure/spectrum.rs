@@ -36,11 +36,7 @@ pub struct SpectrumRow {
 /// eigenvalue that passes through zero does not stretch the axis: it leaves
 /// the plot a millionth below the largest value.
 pub fn eigenvalues_over_steps(title: &str, rows: &[SpectrumRow], losses: &[(f64, f64)]) -> Chart {
-    let y_label = if losses.is_empty() {
-        "|eigenvalue|"
-    } else {
-        "|eigenvalue|, training loss"
-    };
+    let y_label = if losses.is_empty() { "|eigenvalue|" } else { "|eigenvalue|, training loss" };
     let mut chart = Chart::new(title, "training step", y_label);
     chart.y_scale = Scale::Log10;
 
@@ -73,9 +69,7 @@ fn range_without_zeros(eigenvalues: &[Series], losses: &[(f64, f64)]) -> Option<
     let extremes = |points: &mut dyn Iterator<Item = f64>| {
         points
             .filter(|value| *value > 0.0 && value.is_finite())
-            .fold((f64::INFINITY, 0.0f64), |(low, high), value| {
-                (low.min(value), high.max(value))
-            })
+            .fold((f64::INFINITY, 0.0f64), |(low, high), value| (low.min(value), high.max(value)))
     };
     let sizes = eigenvalues.iter().flat_map(|series| &series.points);
     let (smallest, largest) = extremes(&mut sizes.map(|point| point.1));
@@ -118,10 +112,7 @@ fn legend_text(end: End, count: usize) -> String {
 
 fn subscript(number: usize) -> String {
     let digits = number.to_string();
-    digits
-        .bytes()
-        .map(|digit| ['₀', '₁', '₂', '₃', '₄', '₅', '₆', '₇', '₈', '₉'][usize::from(digit - b'0')])
-        .collect()
+    digits.bytes().map(|digit| ['₀', '₁', '₂', '₃', '₄', '₅', '₆', '₇', '₈', '₉'][usize::from(digit - b'0')]).collect()
 }
 
 #[cfg(test)]
@@ -130,12 +121,7 @@ mod tests {
     use super::*;
 
     fn row(step: u64, end: End, rank: usize, value: f64) -> SpectrumRow {
-        SpectrumRow {
-            step,
-            end,
-            rank,
-            value,
-        }
+        SpectrumRow { step, end, rank, value }
     }
 
     #[test]
@@ -178,11 +164,7 @@ mod tests {
 
     #[test]
     fn passing_through_zero_does_not_stretch_the_axis() {
-        let rows = [
-            row(0, End::Largest, 1, 10.0),
-            row(0, End::Smallest, 1, -1.0),
-            row(1, End::Smallest, 1, -1e-12),
-        ];
+        let rows = [row(0, End::Largest, 1, 10.0), row(0, End::Smallest, 1, -1.0), row(1, End::Smallest, 1, -1e-12)];
         let (low, high) = eigenvalues_over_steps("t", &rows, &[]).y_range.unwrap();
         assert!(low > 5e-6 && low < 1e-5 && high > 10.0);
         let losses = [(0.0, 1.0), (1.0, 1e-9)];
@@ -199,10 +181,7 @@ mod tests {
 
     #[test]
     fn legend_names_the_ranks() {
-        assert_eq!(
-            legend_text(End::Largest, 20),
-            "20 largest eigenvalues λ₁ … λ₂₀"
-        );
+        assert_eq!(legend_text(End::Largest, 20), "20 largest eigenvalues λ₁ … λ₂₀");
         assert_eq!(legend_text(End::Smallest, 1), "most negative eigenvalue");
     }
 }

@@ -263,8 +263,16 @@ impl Network {
                     let end = add(format!("conv{convs}.bias"), vec![maps]);
                     let weight = bias - maps * channels * kernel * kernel;
                     debug_assert_eq!(end, bias + maps);
-                    let conv =
-                        Conv { in_channels: channels, out_channels: maps, height, width, kernel, weight, bias, pitch: 0 };
+                    let conv = Conv {
+                        in_channels: channels,
+                        out_channels: maps,
+                        height,
+                        width,
+                        kernel,
+                        weight,
+                        bias,
+                        pitch: 0,
+                    };
                     (channels, height, width) = (maps, conv.pooled_height(), conv.pooled_width());
                     features = conv.output_len();
                     layers.push(Layer::Conv(conv));

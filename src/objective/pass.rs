@@ -1,9 +1,9 @@
 //! The passes over one chunk, layer by layer: forward, backward, and their tangents.
 
 use super::Chunk;
+use crate::Result;
 use crate::device::*;
 use crate::network::{Layer, Network};
-use crate::Result;
 
 /// What depends on the parameters alone, for one chunk.
 pub(super) struct Primal<D: Device> {
@@ -22,9 +22,8 @@ pub(super) struct Primal<D: Device> {
 impl<D: Device> Primal<D> {
     /// Room for chunks of up to `samples`.
     pub fn new(device: &D, network: &Network, samples: usize) -> Result<Self> {
-        let outputs = || {
-            network.layers().iter().map(|l| device.zeros(samples * l.output_len())).collect::<Result<Vec<_>>>()
-        };
+        let outputs =
+            || network.layers().iter().map(|l| device.zeros(samples * l.output_len())).collect::<Result<Vec<_>>>();
         let routes = network.layers().iter().map(|l| match l {
             Layer::Conv(c) => device.codes(samples * c.output_len()).map(Some),
             Layer::Dense(_) => Ok(None),
@@ -121,7 +120,11 @@ impl<D: Device> Tangents<D> {
     /// Room for chunks of up to `samples` and blocks of up to `directions`.
     pub fn new(device: &D, network: &Network, samples: usize, directions: usize) -> Result<Self> {
         let buffers = || {
-            network.layers().iter().map(|l| device.zeros(directions * samples * l.output_len())).collect::<Result<Vec<_>>>()
+            network
+                .layers()
+                .iter()
+                .map(|l| device.zeros(directions * samples * l.output_len()))
+                .collect::<Result<Vec<_>>>()
         };
         Ok(Self { outputs: buffers()?, adjoints: buffers()? })
     }
@@ -146,8 +149,9 @@ impl<D: Device> Tangents<D> {
             let (before, after) = self.outputs.split_at_mut(l);
             let (tx, ty) = (before.last(), &mut after[0]);
             match (layer, &primal.routes[l]) {
-                (Layer::Conv(conv), Some(route)) => device
-                    .conv_tangent(conv, ConvTangent { samples, directions, theta, vectors, x, tx, route, tp: ty }),
+                (Layer::Conv(conv), Some(route)) => {
+                    device.conv_tangent(conv, ConvTangent { samples, directions, theta, vectors, x, tx, route, tp: ty })
+                }
                 (Layer::Dense(dense), _) => {
                     let y = &primal.outputs[l];
                     device.dense_tangent(dense, DenseTangent { samples, directions, theta, vectors, x, tx, y, ty });

@@ -22,7 +22,8 @@ fn vector_error<T: Scalar>(network: &Network, ours: &[T], indices: &[usize], the
     let sampled: Vec<T> = indices.iter().map(|&i| ours[i]).collect();
     let whole = theirs["norm"].as_f64().unwrap();
     let norm_of = |v: &[T]| norm(v.iter().map(|x| x.widen()));
-    let mut worst = relative_error(&sampled, &numbers(&theirs["components"])).max((norm_of(ours) - whole).abs() / whole);
+    let mut worst =
+        relative_error(&sampled, &numbers(&theirs["components"])).max((norm_of(ours) - whole).abs() / whole);
     for p in network.parameters() {
         let expected = theirs["tensor_norms"][&p.name].as_f64().unwrap();
         worst = worst.max((norm_of(&ours[p.range()]) - expected).abs() / whole);

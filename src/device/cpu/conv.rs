@@ -120,9 +120,13 @@ pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, Cpu<T>>) {
                 for cell in 0..cells {
                     let at = |code| z[channel * area + position(c, cell, code)];
                     // A strict comparison: ties go to the first position.
-                    let (code, best) = (1..4).fold((0, at(0)), |(code, best), other| {
-                        if at(other) > best { (other, at(other)) } else { (code, best) }
-                    });
+                    let (code, best) =
+                        (1..4).fold(
+                            (0, at(0)),
+                            |(code, best), other| {
+                                if at(other) > best { (other, at(other)) } else { (code, best) }
+                            },
+                        );
                     let value = best + b[channel];
                     let i = channel * cells + cell;
                     // Written so that a NaN stays visible instead of dying at the ReLU.

@@ -71,10 +71,7 @@ impl<'a, T> MatMut<'a, T> {
     pub fn strided(data: &'a mut [T], rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> Self {
         assert_fits(data.len(), rows, columns, row_stride, column_stride);
         assert!(
-            rows <= 1
-                || columns <= 1
-                || row_stride >= columns * column_stride
-                || column_stride >= rows * row_stride,
+            rows <= 1 || columns <= 1 || row_stride >= columns * column_stride || column_stride >= rows * row_stride,
             "entries of a matrix to be written must not overlap"
         );
         Self { data: data.as_mut_ptr(), rows, columns, row_stride, column_stride, borrow: PhantomData }

@@ -130,8 +130,7 @@ impl<T: Scalar> Device for CpuDevice<T> {
     }
 
     fn rmsprop_step(&self, call: RmsPropStep<'_, Self>) {
-        let [rate, decay, momentum, epsilon] =
-            [call.rate, call.decay, call.momentum, call.epsilon].map(T::from_f64);
+        let [rate, decay, momentum, epsilon] = [call.rate, call.decay, call.momentum, call.epsilon].map(T::from_f64);
         let len = call.len;
         (&mut call.theta[..len], &mut call.mean_square[..len], &mut call.momenta[..len], &call.gradient[..len])
             .into_par_iter()

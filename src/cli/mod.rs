@@ -1,0 +1,116 @@
+//! The command line: one file a subcommand.
+//!
+//! Results go to standard output, as text or with `--json` as one JSON object; progress and logs go to standard error.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod arguments;
+mod bench;
+mod devices;
+mod hvp;
+mod progress;
+mod reproduce;
+mod spectrum;
+mod train;
+
+use clap::{Parser, Subcommand};
+use eigenscope::{Error, Result};
+use std::process::ExitCode;
+
+/// A microscope for the loss surface of a neural network while it trains: exact Hessian-vector products and the most
+/// positive and most negative eigenpairs of the Hessian, on any GPU or none.
+#[derive(Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON object on standard output, nothing else
+    #[arg(long, global = true)]
+    json: bool,
+    /// CPU threads [default: one a core]
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+    /// More log lines on standard error (twice for the libraries' too)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reproduce a figure of the paper: train, compute spectra, write tables and figures
+    Reproduce(reproduce::Arguments),
+    /// Train a network and keep checkpoints
+    Train(train::Arguments),
+    /// Compute the extreme eigenpairs of the Hessian at a checkpoint
+    Spectrum(spectrum::Arguments),
+    /// Multiply given vectors by the Hessian at a checkpoint
+    Hvp(hvp::Arguments),
+    /// List the devices, and which one `--device auto` takes
+    Devices,
+    /// Measure speed
+    Bench(bench::Arguments),
+}
+
+/// Prints a result: its JSON form with `--json`, its text otherwise.
+struct Printer {
+    json: bool,
+}
+
+impl Printer {
+    fn print(&self, json: &serde_json::Value, text: &str) {
+        if self.json {
+            println!("{json}");
+        } else {
+            println!("{}", text.trim_end());
+        }
+    }
+}
+
+/// Parses the arguments, runs the command and turns its outcome into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match cli.verbose {
+        0 => "warn,eigenscope=info",
+        1 => "warn,eigenscope=debug",
+        _ => "debug",
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).format_target(false).init();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    if let Some(threads) = cli.threads {
+        if threads == 0 {
+            return Err(Error::Usage("--threads must be at least 1".into()));
+        }
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .map_err(|e| Error::Device(format!("cannot start {threads} threads: {e}")))?;
+    }
+    let printer = Printer { json: cli.json };
+    match cli.command {
+        Command::Reproduce(arguments) => reproduce::run(arguments, &printer),
+        Command::Train(arguments) => train::run(arguments, &printer),
+        Command::Spectrum(arguments) => spectrum::run(arguments, &printer),
+        Command::Hvp(arguments) => hvp::run(arguments, &printer),
+        Command::Devices => devices::run(&printer),
+        Command::Bench(arguments) => bench::run(arguments, &printer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,97 @@
+//! How work is cut: workgroups, ranges of sums, slices.
+
+use std::ops::Range;
+
+/// Loop iterations of one invocation. Mesa's software rasteriser silently ends all loops of an invocation after 65,535
+/// iterations together (`LP_MAX_TGSI_LOOP_ITERATIONS`), so longer sums are cut by the host.
+pub(super) const MAX_TRIPS: usize = 30_000;
+
+/// Workgroups in one dimension.
+const MAX_GROUPS: usize = 65_535;
+
+/// Invocations of a workgroup; `@workgroup_size(64)` in every kernel.
+pub(super) const WORKGROUP: usize = 64;
+
+/// Side of the square of entries that one workgroup of the dense kernels computes.
+const DENSE_TILE: usize = 32;
+
+/// Invocations that fill a large GPU: sums are sliced until there are as many.
+const FILL: usize = 1 << 17;
+
+/// Slices of one sum at most, so that adding them up stays cheap.
+const MAX_SLICES: usize = 1024;
+
+/// To the shaders' integers.
+pub(super) fn to_u32(value: usize) -> u32 {
+    u32::try_from(value).expect("sizes and offsets are below 2^32: buffers are")
+}
+
+/// One invocation for each of `items`, and `z` layers of them; what does not fit in one row continues in the next, as
+/// `flat` in shaders/lib/index.wgsl reads it.
+pub(super) fn flat(items: usize, z: usize) -> [u32; 3] {
+    let groups = items.div_ceil(WORKGROUP);
+    grid([groups.min(MAX_GROUPS), groups.div_ceil(MAX_GROUPS), z])
+}
+
+/// One workgroup for each tile of a matrix.
+pub(super) fn tiles(rows: usize, columns: usize, z: usize) -> [u32; 3] {
+    grid([columns.div_ceil(DENSE_TILE), rows.div_ceil(DENSE_TILE), z])
+}
+
+/// A grid, as it is.
+///
+/// # Panics
+/// If a dimension has more workgroups than any backend must allow.
+pub(super) fn grid(groups: [usize; 3]) -> [u32; 3] {
+    assert!(groups.iter().all(|&n| n <= MAX_GROUPS), "{groups:?} workgroups are too many; use smaller chunks");
+    groups.map(to_u32)
+}
+
+/// `0..len` in ranges that one invocation can sum.
+pub(super) fn ranges(len: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(MAX_TRIPS).map(move |start| start..(start + MAX_TRIPS).min(len))
+}
+
+/// How many of `rows` one slice of a sum takes, and how many slices there are: enough to fill the GPU with
+/// `invocations` each, and short enough for [`MAX_TRIPS`] when a row takes `trips` iterations.
+///
+/// # Panics
+/// If not even one row fits, or the slices are too many to be added by one invocation.
+pub(super) fn slices(rows: usize, trips: usize, invocations: usize) -> (usize, usize) {
+    let limit = MAX_TRIPS / trips;
+    assert!(limit > 0, "a row of {trips} iterations is too long; use smaller images");
+    let wanted = FILL.div_ceil(invocations.max(1)).min(MAX_SLICES);
+    let slice = rows.div_ceil(wanted).clamp(1, limit);
+    let count = rows.div_ceil(slice);
+    assert!(count <= MAX_TRIPS, "{count} slices are too many; use smaller chunks");
+    (slice, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_grids_fold_into_rows() {
+        assert_eq!(flat(0, 1), [0, 0, 1]);
+        assert_eq!(flat(1, 2), [1, 1, 2]);
+        assert_eq!(flat(64 * 65_535, 1), [65_535, 1, 1]);
+        assert_eq!(flat(64 * 65_535 + 1, 1), [65_535, 2, 1]);
+    }
+
+    #[test]
+    fn no_invocation_loops_too_long() {
+        for len in [1, 29_999, 30_000, 30_001, 100_000] {
+            let cut: Vec<_> = ranges(len).collect();
+            assert!(cut.iter().all(|range| range.len() <= MAX_TRIPS));
+            assert_eq!(cut.iter().map(ExactSizeIterator::len).sum::<usize>(), len);
+        }
+        for (rows, trips, invocations) in
+            [(1, 1, 1), (14, 15, 832), (448, 15, 832), (7 * 5000, 8, 51_264), (100_000, 200, 2)]
+        {
+            let (slice, count) = slices(rows, trips, invocations);
+            assert!(slice * trips <= MAX_TRIPS && count <= MAX_TRIPS, "{rows} rows of {trips}: {slice} x {count}");
+            assert!(slice * count >= rows && slice * (count - 1) < rows);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Recording of commands, submission, reading back, and what went wrong.
+//!
+//! Commands are recorded in a list and encoded when enough work is waiting or a result is read. One submission is kept
+//! short, because a display GPU's driver resets it after about two seconds.
+
+use super::adapter::Opened;
+use super::shader::{Access, KERNELS, Kernel, expand};
+use crate::{Error, Result};
+use pollster::block_on;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use wgpu::{BufferUsages, PollType};
+
+/// Multiply-adds in one submission: half a second at the 20 GFLOP/s that the slowest integrated GPUs manage here.
+const SUBMISSION_WORK: u64 = 5_000_000_000;
+
+/// Commands in one submission.
+const SUBMISSION_LEN: usize = 256;
+
+/// Submissions that may be queued before the host waits for the oldest.
+const IN_FLIGHT: usize = 2;
+
+/// Bytes that are read back at a time, so that the staging buffer stays small.
+const READ_BYTES: u64 = 64 << 20;
+
+/// Text of a kernel's WGSL, given its name and its text in the file.
+pub(super) type Patch<'a> = &'a dyn Fn(&str, &str) -> String;
+
+/// A kernel as the device has it.
+struct Pipeline {
+    source: String,
+    layout: wgpu::BindGroupLayout,
+    pipeline_layout: wgpu::PipelineLayout,
+    /// For other layers and for the first one, where the kernel tells them apart; compiled when first used.
+    compiled: [OnceLock<wgpu::ComputePipeline>; 2],
+}
+
+/// One run of a kernel.
+pub(super) struct Dispatch<'a> {
+    pub kernel: Kernel,
+    /// Sets `first_layer` in the WGSL.
+    pub first_layer: bool,
+    /// Immediates.
+    pub params: &'a [u8],
+    /// Bindings in order.
+    pub buffers: &'a [&'a wgpu::Buffer],
+    /// Workgroups.
+    pub grid: [u32; 3],
+    /// Multiply-adds, roughly.
+    pub work: u64,
+}
+
+enum Command {
+    Dispatch { pipeline: wgpu::ComputePipeline, bind_group: wgpu::BindGroup, params: Vec<u8>, grid: [u32; 3] },
+    Copy { from: wgpu::Buffer, at: u64, to: wgpu::Buffer, to_at: u64, bytes: u64 },
+    Clear { buffer: wgpu::Buffer, at: u64, bytes: u64 },
+}
+
+#[derive(Default)]
+struct Pending {
+    commands: Vec<Command>,
+    work: u64,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+}
+
+/// The device, its pipelines and the commands that wait.
+pub(super) struct Queue {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    pipelines: Vec<Pipeline>,
+    pending: Mutex<Pending>,
+    /// Partial sums; locked while the commands that write and read them are recorded.
+    scratch: Mutex<wgpu::Buffer>,
+    /// The first error that no call could return.
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// A panic elsewhere while the lock was held leaves a list of commands that is still valid.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queue {
+    pub(super) fn new(opened: &Opened, patch: Patch<'_>) -> Self {
+        let failure = Arc::new(Mutex::new(None));
+        let keep_first = |failure: &Arc<Mutex<Option<String>>>| {
+            let failure = Arc::clone(failure);
+            move |message: String| {
+                lock(&failure).get_or_insert(message);
+            }
+        };
+        let (device, queue) = (opened.device.clone(), opened.queue.clone());
+        let keep = keep_first(&failure);
+        device.on_uncaptured_error(Arc::new(move |error| keep(error.to_string())));
+        let keep = keep_first(&failure);
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                keep(format!("the device was lost: {message}"));
+            }
+        });
+        let pipelines = KERNELS
+            .iter()
+            .map(|spec| {
+                let entries: Vec<_> =
+                    spec.bindings.iter().enumerate().map(|(i, &access)| layout_entry(i, access)).collect();
+                let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                    label: Some(spec.name),
+                    entries: &entries,
+                });
+                let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                    label: Some(spec.name),
+                    bind_group_layouts: &[Some(&layout)],
+                    immediate_size: spec.immediates as u32,
+                });
+                let source = expand(&patch(spec.name, spec.source));
+                Pipeline { source, layout, pipeline_layout, compiled: [OnceLock::new(), OnceLock::new()] }
+            })
+            .collect();
+        let scratch = Mutex::new(storage_buffer(&device, 4));
+        Self { device, queue, pipelines, pending: Mutex::default(), scratch, failure }
+    }
+
+    /// A zeroed buffer, or an error if there is no memory for it.
+    pub(super) fn allocate(&self, bytes: u64) -> Result<wgpu::Buffer> {
+        self.check()?;
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = storage_buffer(&self.device, bytes);
+        match block_on(scope.pop()) {
+            Some(_) => Err(Error::Device(format!(
+                "the GPU has no {} MiB to spare; use fewer samples or directions at a time",
+                bytes >> 20
+            ))),
+            None => Ok(buffer),
+        }
+    }
+
+    /// A buffer with these contents, for the small matrices of one call.
+    pub(super) fn upload(&self, contents: &[f32]) -> wgpu::Buffer {
+        use wgpu::util::{BufferInitDescriptor, DeviceExt};
+        self.device.create_buffer_init(&BufferInitDescriptor {
+            label: None,
+            contents: bytemuck::cast_slice(contents),
+            usage: BufferUsages::STORAGE,
+        })
+    }
+
+    /// The buffer of partial sums, grown to hold `len` scalars.
+    ///
+    /// Hold the guard until the commands that use it are recorded: another thread's would come in between.
+    pub(super) fn scratch(&self, len: usize) -> MutexGuard<'_, wgpu::Buffer> {
+        let mut scratch = lock(&self.scratch);
+        let bytes = 4 * len as u64;
+        if scratch.size() < bytes {
+            *scratch = storage_buffer(&self.device, bytes);
+        }
+        scratch
+    }
+
+    /// Records one run of a kernel.
+    ///
+    /// # Panics
+    /// If the call does not fit the table of kernels.
+    pub(super) fn dispatch(&self, call: Dispatch<'_>) {
+        let spec = call.kernel.spec();
+        assert_eq!(call.buffers.len(), spec.bindings.len(), "{}: number of buffers", spec.name);
+        assert_eq!(call.params.len(), spec.immediates, "{}: size of the parameters", spec.name);
+        if call.grid.contains(&0) {
+            return;
+        }
+        let pipeline = &self.pipelines[call.kernel as usize];
+        let entries: Vec<_> = (0..)
+            .zip(call.buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(spec.name),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        let compiled = pipeline.compiled[usize::from(call.first_layer)]
+            .get_or_init(|| self.compile(spec.name, pipeline, call.first_layer));
+        let command =
+            Command::Dispatch { pipeline: compiled.clone(), bind_group, params: call.params.to_vec(), grid: call.grid };
+        self.record(command, call.work);
+    }
+
+    /// Records a copy between buffers.
+    pub(super) fn copy(&self, from: &wgpu::Buffer, at: u64, to: &wgpu::Buffer, to_at: u64, bytes: u64) {
+        if bytes > 0 {
+            self.record(Command::Copy { from: from.clone(), at, to: to.clone(), to_at, bytes }, bytes);
+        }
+    }
+
+    /// Records the zeroing of a range.
+    pub(super) fn clear(&self, buffer: &wgpu::Buffer, at: u64, bytes: u64) {
+        if bytes > 0 {
+            self.record(Command::Clear { buffer: buffer.clone(), at, bytes }, bytes);
+        }
+    }
+
+    /// Copies bytes from the host, in order with the commands.
+    pub(super) fn write(&self, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) {
+        let mut pending = lock(&self.pending);
+        // wgpu runs its writes before the next submission: what was recorded earlier must be submitted first.
+        self.submit(&mut pending);
+        self.queue.write_buffer(buffer, at, bytes);
+    }
+
+    /// Waits for everything recorded so far and copies a range to the host.
+    pub(super) fn read(&self, buffer: &wgpu::Buffer, at: u64, bytes: u64) -> Result<Vec<u8>> {
+        self.check()?;
+        let mut out = Vec::with_capacity(bytes as usize);
+        if bytes == 0 {
+            return Ok(out);
+        }
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("staging"),
+            size: bytes.min(READ_BYTES),
+            usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        for done in (0..bytes).step_by(READ_BYTES as usize) {
+            let piece = (bytes - done).min(READ_BYTES);
+            self.copy(buffer, at + done, &staging, 0, piece);
+            self.submit(&mut lock(&self.pending));
+            staging.map_async(wgpu::MapMode::Read, 0..piece, |_| ());
+            self.wait(PollType::wait_indefinitely());
+            self.check()?;
+            let view = staging
+                .get_mapped_range(0..piece)
+                .map_err(|error| Error::Device(format!("the GPU's memory could not be read: {error}")))?;
+            out.extend_from_slice(&view);
+            drop(view);
+            staging.unmap();
+        }
+        Ok(out)
+    }
+
+    /// The first error that no call could return.
+    fn check(&self) -> Result<()> {
+        match &*lock(&self.failure) {
+            Some(message) => Err(Error::Device(format!("the GPU failed: {message}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn record(&self, command: Command, work: u64) {
+        let mut pending = lock(&self.pending);
+        pending.commands.push(command);
+        pending.work += work;
+        if pending.work >= SUBMISSION_WORK || pending.commands.len() >= SUBMISSION_LEN {
+            self.submit(&mut pending);
+        }
+    }
+
+    fn submit(&self, pending: &mut Pending) {
+        if pending.commands.is_empty() {
+            return;
+        }
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut commands = pending.commands.drain(..).peekable();
+        while let Some(command) = commands.next() {
+            match command {
+                Command::Copy { from, at, to, to_at, bytes } => {
+                    encoder.copy_buffer_to_buffer(&from, at, &to, to_at, bytes);
+                }
+                Command::Clear { buffer, at, bytes } => encoder.clear_buffer(&buffer, at, Some(bytes)),
+                dispatch => {
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                    let mut next = Some(dispatch);
+                    while let Some(Command::Dispatch { pipeline, bind_group, params, grid: [x, y, z] }) = next {
+                        pass.set_pipeline(&pipeline);
+                        pass.set_bind_group(0, &bind_group, &[]);
+                        pass.set_immediates(0, &params);
+                        pass.dispatch_workgroups(x, y, z);
+                        next = commands.next_if(|command| matches!(command, Command::Dispatch { .. }));
+                    }
+                }
+            }
+        }
+        drop(commands);
+        pending.work = 0;
+        pending.in_flight.push_back(self.queue.submit([encoder.finish()]));
+        if pending.in_flight.len() > IN_FLIGHT {
+            let oldest = pending.in_flight.pop_front();
+            self.wait(PollType::Wait { submission_index: oldest, timeout: None });
+        }
+    }
+
+    fn wait(&self, poll: PollType) {
+        if let Err(error) = self.device.poll(poll) {
+            lock(&self.failure).get_or_insert(error.to_string());
+        }
+    }
+
+    fn compile(&self, name: &str, pipeline: &Pipeline, first_layer: bool) -> wgpu::ComputePipeline {
+        let checked = std::env::var_os("EIGENSCOPE_CHECKED").is_some_and(|value| value != "0");
+        let checks =
+            if checked { wgpu::ShaderRuntimeChecks::checked() } else { wgpu::ShaderRuntimeChecks::unchecked() };
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(name),
+            source: wgpu::ShaderSource::Wgsl((&pipeline.source).into()),
+        };
+        // SAFETY: the kernels index only within the shapes in their immediates, loop a bounded number of times and divide
+        // by nonzero shapes; the callers of `dispatch` assert that every buffer holds its shape and that no shape is zero.
+        // tests/suite runs them all, also with EIGENSCOPE_CHECKED=1.
+        let module = unsafe { self.device.create_shader_module_trusted(descriptor, checks) };
+        let constants: &[_] = if first_layer { &[("first_layer", 1.0)] } else { &[] };
+        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(name),
+            layout: Some(&pipeline.pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants,
+                // gram, the one kernel with workgroup memory, writes all of it before it reads.
+                zero_initialize_workgroup_memory: checked,
+            },
+            cache: None,
+        })
+    }
+}
+
+fn layout_entry(binding: usize, access: Access) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry {
+        binding: binding as u32,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    }
+}
+
+fn storage_buffer(device: &wgpu::Device, bytes: u64) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: bytes,
+        usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}

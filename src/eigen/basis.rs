@@ -1,0 +1,121 @@
+//! The Krylov basis: a tall matrix of columns, in slabs of rows that a device can bind.
+
+use super::dense::Small;
+use crate::Result;
+use crate::device::{Columns, ColumnsMut, Combine, Device, Gram, Update};
+use std::ops::Range;
+
+/// A range of rows of all columns; column j starts at `j * rows.len()`.
+struct Slab<D: Device> {
+    rows: Range<usize>,
+    buffer: D::Buffer,
+}
+
+impl<D: Device> Slab<D> {
+    fn columns(&self, count: usize) -> Columns<'_, D> {
+        Columns { buffer: &self.buffer, offset: 0, pitch: self.rows.len(), count }
+    }
+}
+
+/// Up to `capacity` orthonormal columns of length `dimension`.
+///
+/// A block of vectors outside the basis is one contiguous (count, dimension) buffer, as operators take it.
+pub(super) struct Basis<D: Device> {
+    slabs: Vec<Slab<D>>,
+    /// Where a restart writes; swapped with each slab in turn.
+    scratch: D::Buffer,
+    dimension: usize,
+    capacity: usize,
+    len: usize,
+}
+
+impl<D: Device> Basis<D> {
+    pub fn new(device: &D, dimension: usize, capacity: usize) -> Result<Self> {
+        let height = (device.max_buffer_len() / capacity).clamp(1, dimension);
+        let slabs = (0..dimension)
+            .step_by(height)
+            .map(|start| {
+                let rows = start..(start + height).min(dimension);
+                // All of one size, because a restart swaps them.
+                Ok(Slab { buffer: device.zeros(height * capacity)?, rows })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { slabs, scratch: device.zeros(height * capacity)?, dimension, capacity, len: 0 })
+    }
+
+    /// Number of columns.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends a block.
+    pub fn push(&mut self, device: &D, block: &D::Buffer, count: usize) {
+        assert!(self.len + count <= self.capacity, "the basis is full");
+        for slab in &mut self.slabs {
+            let rows = slab.rows.len();
+            for j in 0..count {
+                let from = j * self.dimension + slab.rows.start;
+                device.copy(block, from, &mut slab.buffer, (self.len + j) * rows, rows);
+            }
+        }
+        self.len += count;
+    }
+
+    /// `(V^T W, W^T W)` for a block W of `count` vectors.
+    pub fn gram(&self, device: &D, block: &D::Buffer, count: usize) -> Result<(Small, Small)> {
+        let part = |slab: &Slab<D>| (slab.rows.len(), slab.rows.start);
+        let of_block = |start| Columns::<D> { buffer: block, offset: start, pitch: self.dimension, count };
+        let mut vw = Small::zeros(self.len, count);
+        if self.len > 0 {
+            let pieces: Vec<_> = self
+                .slabs
+                .iter()
+                .map(|slab| Gram { rows: part(slab).0, a: slab.columns(self.len), b: of_block(part(slab).1) })
+                .collect();
+            vw.data = device.gram(&pieces)?;
+        }
+        let mut ww = Small::zeros(count, count);
+        ww.data = device.gram(&[Gram { rows: self.dimension, a: of_block(0), b: of_block(0) }])?;
+        Ok((vw, ww))
+    }
+
+    /// `W <- (W - V h) m`.
+    pub fn update(&self, device: &D, block: &mut D::Buffer, h: &Small, m: &Small) {
+        for slab in &self.slabs {
+            device.update(Update {
+                rows: slab.rows.len(),
+                w: ColumnsMut { buffer: block, offset: slab.rows.start, pitch: self.dimension, count: m.rows },
+                v: slab.columns(self.len),
+                h: &h.data,
+                m: &m.data,
+            });
+        }
+    }
+
+    /// `X = V s` into a block of `s.columns` vectors.
+    pub fn combine(&self, device: &D, s: &Small, block: &mut D::Buffer) {
+        for slab in &self.slabs {
+            device.combine(Combine {
+                rows: slab.rows.len(),
+                v: slab.columns(self.len),
+                s: &s.data,
+                x: ColumnsMut { buffer: block, offset: slab.rows.start, pitch: self.dimension, count: s.columns },
+            });
+        }
+    }
+
+    /// `V <- V s`: the basis shrinks to `s.columns`.
+    pub fn restart(&mut self, device: &D, s: &Small) {
+        for slab in &mut self.slabs {
+            let rows = slab.rows.len();
+            device.combine(Combine {
+                rows,
+                v: Columns { buffer: &slab.buffer, offset: 0, pitch: rows, count: self.len },
+                s: &s.data,
+                x: ColumnsMut { buffer: &mut self.scratch, offset: 0, pitch: rows, count: s.columns },
+            });
+            std::mem::swap(&mut slab.buffer, &mut self.scratch);
+        }
+        self.len = s.columns;
+    }
+}

@@ -1,0 +1,138 @@
+//! The recurrence: `A V = V T + Q c`, one block at a time, and the thick restart.
+
+use super::SymmetricOperator;
+use super::basis::Basis;
+use super::dense::{Small, SymmetricEigen, symmetric_eigen};
+use super::orthogonalize::{RandomVectors, orthogonalize};
+use crate::Result;
+use crate::device::{Device, Scalar};
+
+/// Block steps over which the noise is averaged.
+const NOISE_STEPS: usize = 64;
+
+/// A block Lanczos factorisation `A V = V T + Q c` with orthonormal `[V Q]`.
+pub(super) struct BlockLanczos<D: Device> {
+    pub basis: Basis<D>,
+    /// Projected operator `T = V^T A V` (k, k), full because of restarts.
+    projected: Small,
+    /// Next block Q (b, dimension).
+    next: D::Buffer,
+    /// Where the products go (b, dimension).
+    work: D::Buffer,
+    /// `c` (b, k): how Q couples to the basis.
+    coupling: Small,
+    random: RandomVectors,
+    dimension: usize,
+    block: usize,
+    /// Norm of the largest product so far: a lower bound of the operator's.
+    scale: f64,
+    /// Squared difference of measured and expected coupling, of the last steps.
+    noise: Vec<f64>,
+}
+
+impl<D: Device> BlockLanczos<D> {
+    pub fn new(device: &D, dimension: usize, block: usize, capacity: usize, seed: u64) -> Result<Self> {
+        let basis = Basis::new(device, dimension, capacity)?;
+        let mut random = RandomVectors::new(seed);
+        let mut next = device.zeros(block * dimension)?;
+        for j in 0..block {
+            device.write(&mut next, j * dimension, &random.draw::<D::Scalar>(dimension));
+        }
+        orthogonalize(device, &basis, &mut next, block, dimension, &mut 1.0, &mut random)?;
+        Ok(Self {
+            basis,
+            projected: Small::zeros(0, 0),
+            next,
+            work: device.zeros(block * dimension)?,
+            coupling: Small::zeros(block, 0),
+            random,
+            dimension,
+            block,
+            scale: 0.0,
+            noise: Vec::new(),
+        })
+    }
+
+    /// Whether another block fits into the whole space; if not, the basis spans it as far as it ever will.
+    pub fn has_room(&self) -> bool {
+        self.dimension >= self.basis.len() + 2 * self.block
+    }
+
+    /// Applies the operator to the next block and appends the block to the basis: `block` products.
+    pub fn expand(&mut self, operator: &mut impl SymmetricOperator<D>) -> Result<()> {
+        let (b, k) = (self.block, self.basis.len());
+        operator.apply(b, &self.next, &mut self.work)?;
+        let device = operator.device();
+        let has_room = self.has_room();
+        self.basis.push(device, &self.next, b);
+        let (h, r) = if has_room {
+            let done = orthogonalize(
+                device,
+                &self.basis,
+                &mut self.work,
+                b,
+                self.dimension,
+                &mut self.scale,
+                &mut self.random,
+            )?;
+            (done.h, done.r)
+        } else {
+            (self.basis.gram(device, &self.work, b)?.0, Small::zeros(b, b))
+        };
+        if k > 0 {
+            let difference: f64 = (0..k)
+                .flat_map(|i| (0..b).map(move |j| (i, j)))
+                .map(|(i, j)| (h.at(i, j) - self.coupling.at(j, i)).powi(2))
+                .sum();
+            self.noise.push(difference / b as f64);
+            let excess = self.noise.len().saturating_sub(NOISE_STEPS);
+            self.noise.drain(..excess);
+        }
+        let old = std::mem::replace(&mut self.projected, Small::zeros(0, 0));
+        self.projected = Small::from_fn(k + b, k + b, |i, j| match (i < k, j < k) {
+            (true, true) => old.at(i, j),
+            (true, false) => h.at(i, j - k),
+            (false, true) => h.at(j, i - k),
+            (false, false) => 0.5 * (h.at(i, j - k) + h.at(j, i - k)),
+        });
+        self.coupling = Small::from_fn(b, k + b, |i, j| if j < k { 0.0 } else { r.at(i, j - k) });
+        std::mem::swap(&mut self.next, &mut self.work);
+        Ok(())
+    }
+
+    /// Ritz values and vectors of the projected operator, and each one's residual norm as the recurrence sees it.
+    pub fn ritz(&self) -> Result<(SymmetricEigen, Vec<f64>)> {
+        let k = self.basis.len();
+        let eigen = symmetric_eigen(k, |i, j| self.projected.at(i, j))?;
+        let residual = |s: &Vec<f64>| {
+            let row = |i: usize| (0..k).map(|j| self.coupling.at(i, j) * s[j]).sum::<f64>();
+            (0..self.block).map(|i| row(i).powi(2)).sum::<f64>().sqrt()
+        };
+        let residuals = eigen.vectors.iter().map(residual).collect();
+        Ok((eigen, residuals))
+    }
+
+    /// Noise of the operator together with the loss of orthogonality: how far the measured coupling of new blocks to old
+    /// ones is from what symmetry says, root mean square.
+    pub fn noise(&self) -> f64 {
+        if self.noise.is_empty() { 0.0 } else { (self.noise.iter().sum::<f64>() / self.noise.len() as f64).sqrt() }
+    }
+
+    /// Keeps only the Ritz vectors at `indices` in the basis.
+    pub fn restart(&mut self, device: &D, eigen: &SymmetricEigen, indices: &[usize]) {
+        let k = self.basis.len();
+        let s = Small::from_fn(k, indices.len(), |i, j| eigen.vectors[indices[j]][i]);
+        self.basis.restart(device, &s);
+        self.coupling = self.coupling.times(&s);
+        self.projected =
+            Small::from_fn(indices.len(), indices.len(), |i, j| if i == j { eigen.values[indices[i]] } else { 0.0 });
+    }
+}
+
+/// Restores the sign convention: the component of largest magnitude is positive.
+pub(super) fn fix_sign<T: Scalar>(vector: &mut [T]) {
+    let largest = vector.iter().fold(T::zero(), |m, &v| if v.abs() > m.abs() { v } else { m });
+    if largest < T::zero() {
+        vector.iter_mut().for_each(|v| *v = -*v);
+    }
+}

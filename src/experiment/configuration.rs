@@ -1,0 +1,239 @@
+//! Settings of an experiment: a preset, changed by `key=value`, stored with the run.
+
+use crate::data::Dataset;
+use crate::network::{Init, Network};
+use crate::train::Schedule;
+use crate::{Error, Result, eigen};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The presets in `assets/presets`.
+const PRESETS: [(&str, &str); 2] = [
+    ("quick", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/presets/quick.toml"))),
+    ("paper", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/presets/paper.toml"))),
+];
+
+/// Where the images come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfiguration {
+    /// `mnist`, `idx` or `cifar10`.
+    pub dataset: String,
+    /// Directory of the files; not for the embedded MNIST.
+    pub directory: Option<PathBuf>,
+}
+
+impl DataConfiguration {
+    /// What the files in a directory look like: `cifar10` if there are its batches, else `idx`.
+    pub fn guess(directory: &Path) -> &'static str {
+        let is_batch = |folder: &Path| folder.join("data_batch_1.bin").exists();
+        if is_batch(directory) || is_batch(&directory.join("cifar-10-batches-bin")) { "cifar10" } else { "idx" }
+    }
+
+    /// Reads the data set.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a name that is not known, [`Error::File`] for files that are missing or broken.
+    pub fn load(&self) -> Result<Dataset> {
+        match (self.dataset.as_str(), &self.directory) {
+            ("mnist", None) => Dataset::mnist_embedded(),
+            ("mnist" | "idx", Some(directory)) => Dataset::idx_directory(directory),
+            ("cifar10", Some(directory)) => Dataset::cifar10_directory(directory),
+            ("idx" | "cifar10", None) => {
+                Err(Error::Usage(format!("data set {} needs --data DIR with its files", self.dataset)))
+            }
+            (other, _) => Err(Error::Usage(format!("data set \"{other}\" is not one of mnist, idx, cifar10"))),
+        }
+    }
+}
+
+/// The network and its initial parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfiguration {
+    /// `lenet`, or layers as [`Network::parse`] reads them.
+    pub layers: String,
+    /// Initialiser.
+    pub init: Init,
+    /// Seed of the initial parameters.
+    pub seed: u64,
+}
+
+/// Which spectra to compute.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpectraConfiguration {
+    /// Steps of the training at which the Hessian is looked at.
+    pub at: Vec<u64>,
+    /// Samples of the fixed subset that defines the Hessian.
+    pub samples: usize,
+    /// Draws the subset at random by this seed; without, it is the first samples.
+    pub subset_seed: Option<u64>,
+    /// Number of largest eigenvalues.
+    pub largest: usize,
+    /// Number of most negative eigenvalues.
+    pub smallest: usize,
+    /// Relative residual, see [`eigen::Options::tolerance`].
+    pub tolerance: f64,
+    /// Vectors a block.
+    pub block: usize,
+    /// Most vectors in the basis.
+    pub basis: usize,
+    /// Most Hessian-vector products a spectrum.
+    pub max_hvps: usize,
+    /// Seed of the start vectors.
+    pub seed: u64,
+    /// Whether the eigenvectors are stored with the eigenvalues (4 d bytes each).
+    pub save_vectors: bool,
+}
+
+impl SpectraConfiguration {
+    /// The solver's options.
+    pub fn options(&self) -> eigen::Options {
+        eigen::Options {
+            largest: self.largest,
+            smallest: self.smallest,
+            tolerance: self.tolerance,
+            block: self.block,
+            basis: self.basis,
+            max_products: self.max_hvps,
+            seed: self.seed,
+        }
+    }
+}
+
+/// All settings of an experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Configuration {
+    /// Training steps.
+    pub steps: u64,
+    /// The loss on the fixed subset is recorded every so many steps.
+    pub evaluate_every: u64,
+    /// Validation samples whose accuracy is recorded at each checkpoint.
+    pub validation_samples: usize,
+    /// Where the images come from.
+    pub data: DataConfiguration,
+    /// The network.
+    pub network: NetworkConfiguration,
+    /// How it is trained.
+    pub training: Schedule,
+    /// Which spectra.
+    pub spectra: SpectraConfiguration,
+}
+
+impl Configuration {
+    /// The preset of this name, with settings `key=value` on top, such as `spectra.samples=512`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a name or a key that does not exist, or a value that does not fit.
+    pub fn preset(name: &str, settings: &[String]) -> Result<Self> {
+        let names = PRESETS.map(|(n, _)| n).join(", ");
+        let (_, text) = PRESETS
+            .iter()
+            .find(|(n, _)| *n == name)
+            .ok_or_else(|| Error::Usage(format!("preset \"{name}\" is not one of {names}")))?;
+        let mut table: toml::Table = text.parse().expect("the presets are tested");
+        for setting in settings {
+            apply(&mut table, setting)?;
+        }
+        let configuration: Self = table
+            .try_into()
+            .map_err(|e: toml::de::Error| Error::Usage(format!("settings: {}", one_line(e.message()))))?;
+        configuration.check()?;
+        Ok(configuration)
+    }
+
+    /// The network for a data set.
+    ///
+    /// # Errors
+    /// As [`Network::parse`].
+    pub fn network(&self, data: &Dataset) -> Result<Network> {
+        Network::parse(&self.network.layers, data.shape, data.classes)
+    }
+
+    fn check(&self) -> Result<()> {
+        let usage = |message: String| Err(Error::Usage(message));
+        if self.evaluate_every == 0 {
+            return usage("evaluate_every must be at least 1".into());
+        }
+        if self.spectra.at.is_empty() {
+            return usage("spectra.at lists no step".into());
+        }
+        if let Some(late) = self.spectra.at.iter().find(|&&s| s > self.steps) {
+            return usage(format!("spectra.at has step {late}, but the training has {} steps", self.steps));
+        }
+        Ok(())
+    }
+}
+
+/// Sets one dotted key of a table.
+fn apply(table: &mut toml::Table, setting: &str) -> Result<()> {
+    let (key, value) = setting
+        .split_once('=')
+        .ok_or_else(|| Error::Usage(format!("--set \"{setting}\": write KEY=VALUE, such as spectra.samples=512")))?;
+    let (key, value) = (key.trim(), value.trim());
+    // What is not a TOML value is a plain string.
+    let value = format!("x = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut t| t.remove("x"))
+        .unwrap_or_else(|| toml::Value::String(value.to_string()));
+    let mut path = key.split('.').peekable();
+    let mut at = table;
+    while let Some(part) = path.next() {
+        if path.peek().is_none() {
+            at.insert(part.to_string(), value);
+            return Ok(());
+        }
+        at = at
+            .get_mut(part)
+            .and_then(toml::Value::as_table_mut)
+            .ok_or_else(|| Error::Usage(format!("--set \"{setting}\": there is no section {part}")))?;
+    }
+    Ok(())
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_sound() {
+        for (name, _) in PRESETS {
+            let configuration = Configuration::preset(name, &[]).unwrap();
+            assert_eq!(configuration.network.layers, "lenet");
+        }
+        let paper = Configuration::preset("paper", &[]).unwrap();
+        assert_eq!((paper.steps, paper.spectra.samples, paper.training), (10_000, 2_500, Schedule::default()));
+    }
+
+    #[test]
+    fn settings_reach_their_place() {
+        let settings = ["spectra.samples=512", "network.layers=conv 3x3 4, dense 10", "spectra.at=[0, 5]", "steps=7"];
+        let c = Configuration::preset("quick", &settings.map(String::from)).unwrap();
+        assert_eq!((c.spectra.samples, c.steps, c.spectra.at.as_slice()), (512, 7, &[0, 5][..]));
+        assert_eq!(c.network.layers, "conv 3x3 4, dense 10");
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        for (setting, hint) in [
+            ("spectra.sample=512", "sample"),
+            ("spectra.samples=many", "expected usize"),
+            ("spectre.samples=512", "spectre"),
+            ("steps", "KEY=VALUE"),
+            ("steps=3", "step"),
+            ("spectra.at=[]", "no step"),
+            ("network.init=xavier", "xavier"),
+        ] {
+            let message = Configuration::preset("quick", &[setting.into()]).unwrap_err().to_string();
+            assert!(message.contains(hint) && !message.contains('\n'), "{setting}: {message}");
+        }
+        assert!(Configuration::preset("slow", &[]).unwrap_err().to_string().contains("quick, paper"));
+    }
+}

@@ -1,0 +1,103 @@
+//! A training run into a run directory: metrics, checkpoints, resumable.
+
+use super::Observer;
+use crate::Result;
+use crate::data::{Dataset, Samples};
+use crate::device::Device;
+use crate::network::{Init, Network};
+use crate::objective::{DEFAULT_CHUNK, Objective};
+use crate::run::{Checkpoint, MetricsRow, RunDirectory, read_metrics, write_metrics};
+use crate::train::{Schedule, Trainer, TrainerState};
+use std::collections::BTreeSet;
+
+/// What to train, for how long, and what to record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingPlan {
+    /// Steps in all.
+    pub steps: u64,
+    /// Steps whose parameters are kept.
+    pub checkpoints: BTreeSet<u64>,
+    /// The subset's loss is recorded every so many steps, and at every checkpoint.
+    pub evaluate_every: u64,
+    /// Initialiser.
+    pub init: Init,
+    /// Seed of the initial parameters.
+    pub seed: u64,
+    /// How to train.
+    pub schedule: Schedule,
+}
+
+/// Trains `network`, or continues from the latest checkpoint in `run`. `subset` and `validation` are fixed sets on which
+/// loss and accuracy are recorded.
+///
+/// # Errors
+/// What the training, the device or the files meet. What was written stands.
+#[allow(clippy::too_many_arguments, reason = "each part comes from another room")]
+pub fn train<D: Device>(
+    device: &D,
+    data: &Dataset,
+    network: &Network,
+    plan: &TrainingPlan,
+    subset: &Samples,
+    validation: &Samples,
+    run: &RunDirectory,
+    observer: &mut dyn Observer,
+) -> Result<TrainerState> {
+    let found = run.latest_checkpoint(plan.steps, data.shape)?;
+    let (state, mut rows) = match found {
+        Some(checkpoint) => {
+            let mut rows = read_metrics(&run.metrics())?;
+            rows.retain(|row| row.step < checkpoint.state.step);
+            (checkpoint.state, rows)
+        }
+        None => (TrainerState::start(plan.init.parameters(network, plan.seed)), Vec::new()),
+    };
+    let mut trainer = Trainer::new(device, network, &data.train, plan.schedule.clone(), &state)?;
+    let mut subset = Objective::new(device, network, subset, DEFAULT_CHUNK)?;
+    let mut validation = Objective::new(device, network, validation, DEFAULT_CHUNK)?;
+
+    observer.begin("training", plan.steps);
+    loop {
+        let step = trainer.step_count();
+        let mut row = MetricsRow {
+            step,
+            learning_rate: None,
+            batch_loss: None,
+            batch_accuracy: None,
+            subset_loss: None,
+            subset_accuracy: None,
+            validation_accuracy: None,
+        };
+        let keep = plan.checkpoints.contains(&step);
+        if keep || step == plan.steps || step % plan.evaluate_every == 0 {
+            let evaluation = subset.evaluate(trainer.theta())?;
+            (row.subset_loss, row.subset_accuracy) = (Some(evaluation.loss), Some(evaluation.accuracy));
+            observer.advance(step, &format!("loss {:.4}", evaluation.loss));
+        }
+        if keep || step == plan.steps {
+            row.validation_accuracy = Some(validation.evaluate(trainer.theta())?.accuracy);
+        }
+        if keep {
+            // The metrics first: a checkpoint promises the rows before it.
+            write_metrics(&run.metrics(), &rows)?;
+            let checkpoint = Checkpoint { network: network.clone(), state: trainer.state()?, seed: Some(plan.seed) };
+            checkpoint.write(&run.checkpoint(step))?;
+        }
+        if step == plan.steps {
+            rows.push(row);
+            break;
+        }
+        let report = trainer.step()?;
+        row.learning_rate = Some(report.rate);
+        (row.batch_loss, row.batch_accuracy) = (Some(report.batch.loss), Some(report.batch.accuracy));
+        rows.push(row);
+    }
+    write_metrics(&run.metrics(), &rows)?;
+    let last = rows.last().expect("at least one row");
+    observer.end(&format!(
+        "loss {:.4}, validation accuracy {:.2}%",
+        last.subset_loss.unwrap_or(f64::NAN),
+        100.0 * last.validation_accuracy.unwrap_or(f64::NAN)
+    ));
+    trainer.state()
+}

@@ -1,0 +1,184 @@
+//! The folders of a run and the names in them.
+
+use super::metrics::{read_table, write_table};
+use super::{Checkpoint, write_atomic};
+use crate::data::ImageShape;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A run's directory.
+#[derive(Clone, Debug)]
+pub struct RunDirectory {
+    root: PathBuf,
+}
+
+impl RunDirectory {
+    /// Starts a run in `root`, or with `resume` continues the one that is there.
+    ///
+    /// `record` becomes `run.toml`; a resumed run must have the same `configuration` in it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is a run already and `resume` is not set, or it was another configuration.
+    pub fn open(root: &Path, record: &toml::Table, resume: bool) -> Result<Self> {
+        let run = Self { root: root.to_path_buf() };
+        let manifest = run.manifest();
+        if manifest.exists() {
+            if !resume {
+                let root = root.display();
+                return Err(Error::Usage(format!(
+                    "{root} already holds a run: continue it with --resume, or choose another --out"
+                )));
+            }
+            let text = std::fs::read_to_string(&manifest).map_err(|e| Error::file(&manifest, e))?;
+            let old: toml::Table =
+                text.parse().map_err(|e: toml::de::Error| Error::file(&manifest, e.message().to_string()))?;
+            if let Some(difference) = difference(&old, record) {
+                return Err(Error::Usage(format!(
+                    "{} was made with other settings ({difference}): resume with the same, or choose another --out",
+                    root.display()
+                )));
+            }
+            return Ok(run);
+        }
+        let occupied = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
+        if occupied {
+            return Err(Error::Usage(format!(
+                "{} is not empty and holds no run: choose another --out",
+                root.display()
+            )));
+        }
+        let text = toml::to_string_pretty(record).map_err(|e| Error::file(&manifest, e))?;
+        write_atomic(&manifest, text.as_bytes())?;
+        Ok(run)
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `run.toml`.
+    pub fn manifest(&self) -> PathBuf {
+        self.root.join("run.toml")
+    }
+
+    /// `metrics.csv`.
+    pub fn metrics(&self) -> PathBuf {
+        self.root.join("metrics.csv")
+    }
+
+    /// `checkpoints/step-000050.safetensors`.
+    pub fn checkpoint(&self, step: u64) -> PathBuf {
+        self.root.join(format!("checkpoints/step-{step:06}.safetensors"))
+    }
+
+    /// `spectra/step-000050.safetensors`.
+    pub fn spectrum(&self, step: u64) -> PathBuf {
+        self.root.join(format!("spectra/step-{step:06}.safetensors"))
+    }
+
+    /// `tables/NAME.csv`.
+    pub fn table(&self, name: &str) -> PathBuf {
+        self.root.join(format!("tables/{name}.csv"))
+    }
+
+    /// The latest checkpoint at or before `step`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is broken.
+    pub fn latest_checkpoint(&self, step: u64, input: ImageShape) -> Result<Option<Checkpoint>> {
+        let Ok(entries) = std::fs::read_dir(self.root.join("checkpoints")) else { return Ok(None) };
+        let number = |entry: std::io::Result<std::fs::DirEntry>| -> Option<u64> {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
+        };
+        let latest = entries.filter_map(number).filter(|&s| s <= step).max();
+        latest.map(|s| Checkpoint::read(&self.checkpoint(s), input)).transpose()
+    }
+
+    /// Writes `tables/NAME.csv` from rows.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it cannot be written.
+    pub fn write_table<R: Serialize>(&self, name: &str, rows: &[R]) -> Result<()> {
+        write_table(&self.table(name), rows)
+    }
+
+    /// Reads `tables/NAME.csv`.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is missing or broken.
+    pub fn read_table<R: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Vec<R>> {
+        read_table(&self.table(name))
+    }
+
+    /// Writes `figures/NAME.svg` and `figures/NAME.png`.
+    ///
+    /// # Errors
+    /// [`Error::File`] if they cannot be written.
+    pub fn write_figure(&self, name: &str, svg: &str, png: &[u8]) -> Result<()> {
+        write_atomic(&self.figure(name, "svg"), svg.as_bytes())?;
+        write_atomic(&self.figure(name, "png"), png)
+    }
+
+    /// `figures/NAME.EXTENSION`.
+    pub fn figure(&self, name: &str, extension: &str) -> PathBuf {
+        self.root.join(format!("figures/{name}.{extension}"))
+    }
+}
+
+/// The first setting under `[configuration]` that differs, as text.
+fn difference(old: &toml::Table, new: &toml::Table) -> Option<String> {
+    fn flatten(prefix: &str, value: &toml::Value, into: &mut Vec<(String, String)>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    flatten(&format!("{prefix}{}{key}", if prefix.is_empty() { "" } else { "." }), value, into);
+                }
+            }
+            other => into.push((prefix.to_string(), other.to_string())),
+        }
+    }
+    let settings = |table: &toml::Table| {
+        let mut list = Vec::new();
+        if let Some(value) = table.get("configuration") {
+            flatten("", value, &mut list);
+        }
+        list
+    };
+    let (old, new) = (settings(old), settings(new));
+    let missing = |key: &str, list: &[(String, String)]| list.iter().all(|(k, _)| k != key);
+    for (key, value) in &new {
+        match old.iter().find(|(k, _)| k == key) {
+            Some((_, before)) if before == value => {}
+            Some((_, before)) => return Some(format!("{key} was {before}, is {value}")),
+            None => return Some(format!("{key} was not set, is {value}")),
+        }
+    }
+    old.iter().find(|(k, _)| missing(k, &new)).map(|(k, v)| format!("{k} was {v}, is not set"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(steps: u32) -> toml::Table {
+        format!("[configuration.training]\nsteps = {steps}\n[device]\nname = \"x\"").parse().unwrap()
+    }
+
+    #[test]
+    fn a_run_is_neither_overwritten_nor_mixed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("run");
+        RunDirectory::open(&root, &record(5), false).unwrap();
+        let message = |steps, resume| RunDirectory::open(&root, &record(steps), resume).unwrap_err().to_string();
+        assert!(message(5, false).contains("--resume"));
+        assert!(message(6, true).contains("training.steps was 5, is 6"));
+        assert!(RunDirectory::open(&root, &record(5), true).is_ok());
+        let other = folder.path().join("other");
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(other.join("thesis.tex"), "precious").unwrap();
+        assert!(RunDirectory::open(&other, &record(5), false).unwrap_err().to_string().contains("not empty"));
+    }
+}

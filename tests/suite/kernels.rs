@@ -1,0 +1,577 @@
+//! Every kernel of the contract on the GPU, against its twin in f64, at awkward sizes.
+//!
+//! Each family of kernels has one function that runs it on any device and lists what came out; the two lists are then
+//! compared entry by entry. Inputs are f32, so both devices get the same numbers.
+
+use eigenscope::device::cpu::CpuDevice;
+use eigenscope::device::gpu::{self, GpuDevice};
+use eigenscope::device::{
+    Columns, ColumnsMut, Combine, ConvBackward, ConvForward, ConvTangent, ConvTangentBackward, DenseBackward,
+    DenseForward, DenseTangent, DenseTangentBackward, Device, Gram, LossBackward, LossForward, LossTangent,
+    LossTangentBackward, RmsPropStep, Scalar, Update,
+};
+use eigenscope::network::{Conv, Dense};
+use std::sync::OnceLock;
+
+/// One device for the whole test binary. Without an adapter the tests fail: a skipped test proves nothing.
+fn gpu() -> &'static GpuDevice {
+    static GPU: OnceLock<GpuDevice> = OnceLock::new();
+    GPU.get_or_init(|| GpuDevice::open(None).unwrap_or_else(|error| panic!("{error}")))
+}
+
+const EPS: f64 = f32::EPSILON as f64;
+
+/// What one kernel wrote, and how far it may be from the truth.
+struct Output {
+    name: &'static str,
+    values: Vec<f64>,
+    absolute: f64,
+    relative: f64,
+}
+
+impl Output {
+    /// A sum of `terms` products of numbers below one. Its partial sums walk to about sqrt(terms) and are rounded
+    /// `terms` times, by up to half an EPS of their size: about terms * EPS / 2 in all, and the largest of many such
+    /// walks is within four times that.
+    fn sum<D: Device>(device: &D, name: &'static str, buffer: &D::Buffer, len: usize, terms: usize) -> Self {
+        let values = read(device, buffer, len);
+        Self { name, values, absolute: 2.0 * EPS * (terms + 1) as f64, relative: 0.0 }
+    }
+
+    /// A few operations, each rounded: `roundings` units in the last place.
+    fn rounded<D: Device>(device: &D, name: &'static str, buffer: &D::Buffer, len: usize, roundings: f64) -> Self {
+        Self { name, values: read(device, buffer, len), absolute: 1e-37, relative: roundings * EPS }
+    }
+}
+
+fn read<D: Device>(device: &D, buffer: &D::Buffer, len: usize) -> Vec<f64> {
+    device.read(buffer, 0..len).unwrap().into_iter().map(|value| value.widen()).collect()
+}
+
+/// Says where the first list leaves the second.
+fn compare(got: &[Output], want: &[Output]) -> Result<(), String> {
+    assert_eq!(got.len(), want.len());
+    for (got, want) in got.iter().zip(want) {
+        assert_eq!(got.values.len(), want.values.len(), "{}", got.name);
+        for (i, (&g, &w)) in got.values.iter().zip(&want.values).enumerate() {
+            let tolerance = want.absolute + want.relative * w.abs();
+            let error = (g - w).abs();
+            if error.is_nan() || error > tolerance {
+                return Err(format!("{}[{i}]: GPU {g:e}, twin {w:e}, tolerance {tolerance:e}", got.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn agree(what: &str, got: &[Output], want: &[Output]) {
+    compare(got, want).unwrap_or_else(|message| panic!("{what}: {message}"));
+}
+
+/// Uniform in (-1, 1), of 24 bits, from a Weyl sequence through the murmur finaliser.
+fn noise(seed: u64, len: usize) -> Vec<f32> {
+    (0..len as u64)
+        .map(|i| {
+            let mut z = (seed << 40).wrapping_add(i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            z = (z ^ (z >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+            z = (z ^ (z >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+            ((z >> 40) as f32 + 0.5) / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+fn filled<D: Device>(device: &D, values: &[f32]) -> D::Buffer {
+    let mut buffer = device.zeros(values.len()).unwrap();
+    let scalars: Vec<_> = values.iter().map(|&value| D::Scalar::from_f32(value)).collect();
+    device.write(&mut buffer, 0, &scalars);
+    buffer
+}
+
+fn random<D: Device>(device: &D, seed: u64, len: usize) -> D::Buffer {
+    filled(device, &noise(seed, len))
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ConvCase {
+    samples: usize,
+    directions: usize,
+    channels: (usize, usize),
+    size: (usize, usize),
+    kernel: usize,
+    first: bool,
+}
+
+const CONV_CASES: [ConvCase; 6] = [
+    ConvCase { samples: 1, directions: 1, channels: (1, 1), size: (2, 2), kernel: 1, first: true },
+    ConvCase { samples: 3, directions: 2, channels: (2, 5), size: (7, 9), kernel: 3, first: false },
+    ConvCase { samples: 17, directions: 7, channels: (1, 3), size: (6, 5), kernel: 5, first: true },
+    ConvCase { samples: 2, directions: 3, channels: (5, 6), size: (7, 9), kernel: 5, first: false },
+    ConvCase { samples: 1, directions: 2, channels: (7, 17), size: (2, 3), kernel: 7, first: false },
+    ConvCase { samples: 40, directions: 1, channels: (1, 1), size: (29, 31), kernel: 3, first: false },
+];
+
+fn conv<D: Device>(device: &D, case: ConvCase) -> Vec<Output> {
+    let ConvCase { samples, directions, channels: (in_channels, out_channels), size: (height, width), kernel, first } =
+        case;
+    let weight = 3; // not a multiple of four
+    let bias = weight + out_channels * in_channels * kernel * kernel;
+    let pitch = bias + out_channels + 5;
+    let layer = Conv { in_channels, out_channels, height, width, kernel, weight, bias, pitch };
+    let (inputs, outputs, taps) = (samples * layer.input_len(), samples * layer.output_len(), layer.patch_len());
+    let pooled = samples * layer.pooled_height() * layer.pooled_width();
+
+    let theta = random(device, 1, pitch);
+    let vectors = random(device, 2, directions * pitch);
+    let x = random(device, 3, inputs);
+    let tx = (!first).then(|| random(device, 4, directions * inputs));
+    let mut p = device.zeros(outputs).unwrap();
+    let mut route = device.codes(outputs).unwrap();
+    device.conv_forward(&layer, ConvForward { samples, theta: &theta, x: &x, p: &mut p, route: &mut route });
+
+    let mut tp = random(device, 5, directions * outputs);
+    device.conv_tangent(
+        &layer,
+        ConvTangent {
+            samples,
+            directions,
+            theta: &theta,
+            vectors: &vectors,
+            x: &x,
+            tx: tx.as_ref(),
+            route: &route,
+            tp: &mut tp,
+        },
+    );
+
+    let dp = random(device, 6, outputs);
+    let mut gradient = random(device, 7, pitch);
+    let mut dx = (!first).then(|| random(device, 8, inputs));
+    device.conv_backward(
+        &layer,
+        ConvBackward {
+            samples,
+            theta: &theta,
+            x: &x,
+            route: &route,
+            dp: &dp,
+            gradient: &mut gradient,
+            dx: dx.as_mut(),
+        },
+    );
+
+    let tdp = random(device, 9, directions * outputs);
+    let mut products = random(device, 10, directions * pitch);
+    let mut tdx = (!first).then(|| random(device, 11, directions * inputs));
+    device.conv_tangent_backward(
+        &layer,
+        ConvTangentBackward {
+            samples,
+            directions,
+            theta: &theta,
+            vectors: &vectors,
+            x: &x,
+            tx: tx.as_ref(),
+            route: &route,
+            dp: &dp,
+            tdp: &tdp,
+            products: &mut products,
+            tdx: tdx.as_mut(),
+        },
+    );
+
+    let codes = device.read_codes(&route, outputs).unwrap().into_iter().map(f64::from).collect();
+    let mut out = vec![
+        Output { name: "conv_forward route", values: codes, absolute: 0.0, relative: 0.0 },
+        Output::sum(device, "conv_forward p", &p, outputs, taps),
+        Output::sum(device, "conv_tangent tp", &tp, directions * outputs, 2 * taps),
+        Output::sum(device, "conv_backward gradient", &gradient, pitch, pooled),
+        Output::sum(device, "conv_tangent_backward products", &products, directions * pitch, 2 * pooled),
+    ];
+    let reach = out_channels * kernel * kernel;
+    out.extend(dx.map(|dx| Output::sum(device, "conv_backward dx", &dx, inputs, reach)));
+    out.extend(tdx.map(|tdx| Output::sum(device, "conv_tangent_backward tdx", &tdx, directions * inputs, 2 * reach)));
+    out
+}
+
+#[derive(Clone, Copy, Debug)]
+struct DenseCase {
+    samples: usize,
+    directions: usize,
+    inputs: usize,
+    outputs: usize,
+    relu: bool,
+    first: bool,
+}
+
+const DENSE_CASES: [DenseCase; 7] = [
+    DenseCase { samples: 1, directions: 1, inputs: 1, outputs: 1, relu: true, first: true },
+    DenseCase { samples: 3, directions: 2, inputs: 5, outputs: 7, relu: true, first: false },
+    DenseCase { samples: 17, directions: 7, inputs: 33, outputs: 10, relu: false, first: false },
+    DenseCase { samples: 33, directions: 2, inputs: 65, outputs: 34, relu: true, first: false },
+    // Longer than one invocation may loop: each of the three sums is cut twice.
+    DenseCase { samples: 2, directions: 1, inputs: 70_001, outputs: 2, relu: true, first: false },
+    DenseCase { samples: 1, directions: 1, inputs: 2, outputs: 70_001, relu: true, first: false },
+    DenseCase { samples: 70_001, directions: 1, inputs: 2, outputs: 1, relu: true, first: false },
+];
+
+fn dense<D: Device>(device: &D, case: DenseCase) -> Vec<Output> {
+    let DenseCase { samples, directions, inputs, outputs, relu, first } = case;
+    let weight = 3; // not a multiple of four
+    let bias = weight + outputs * inputs;
+    let pitch = bias + outputs + 5;
+    let layer = Dense { inputs, outputs, relu, weight, bias, pitch };
+
+    let theta = random(device, 1, pitch);
+    let vectors = random(device, 2, directions * pitch);
+    let x = random(device, 3, samples * inputs);
+    let tx = (!first).then(|| random(device, 4, directions * samples * inputs));
+    let mut y = random(device, 5, samples * outputs);
+    device.dense_forward(&layer, DenseForward { samples, theta: &theta, x: &x, y: &mut y });
+
+    let mut ty = random(device, 6, directions * samples * outputs);
+    device.dense_tangent(
+        &layer,
+        DenseTangent {
+            samples,
+            directions,
+            theta: &theta,
+            vectors: &vectors,
+            x: &x,
+            tx: tx.as_ref(),
+            y: &y,
+            ty: &mut ty,
+        },
+    );
+
+    let mut dz = random(device, 7, samples * outputs);
+    let mut gradient = random(device, 8, pitch);
+    let mut dx = (!first).then(|| random(device, 9, samples * inputs));
+    device.dense_backward(
+        &layer,
+        DenseBackward { samples, theta: &theta, x: &x, y: &y, dy: &mut dz, gradient: &mut gradient, dx: dx.as_mut() },
+    );
+
+    let mut tdz = random(device, 10, directions * samples * outputs);
+    let mut products = random(device, 11, directions * pitch);
+    let mut tdx = (!first).then(|| random(device, 12, directions * samples * inputs));
+    device.dense_tangent_backward(
+        &layer,
+        DenseTangentBackward {
+            samples,
+            directions,
+            theta: &theta,
+            vectors: &vectors,
+            x: &x,
+            tx: tx.as_ref(),
+            y: &y,
+            dz: &dz,
+            tdy: &mut tdz,
+            products: &mut products,
+            tdx: tdx.as_mut(),
+        },
+    );
+
+    let block = directions * samples;
+    let mut out = vec![
+        Output::sum(device, "dense_forward y", &y, samples * outputs, inputs),
+        Output::sum(device, "dense_tangent ty", &ty, block * outputs, 2 * inputs),
+        Output::sum(device, "dense_backward dz", &dz, samples * outputs, 1),
+        Output::sum(device, "dense_backward gradient", &gradient, pitch, samples),
+        Output::sum(device, "dense_tangent_backward tdz", &tdz, block * outputs, 1),
+        Output::sum(device, "dense_tangent_backward products", &products, directions * pitch, 2 * samples),
+    ];
+    out.extend(dx.map(|dx| Output::sum(device, "dense_backward dx", &dx, samples * inputs, outputs)));
+    out.extend(tdx.map(|tdx| Output::sum(device, "dense_tangent_backward tdx", &tdx, block * inputs, 2 * outputs)));
+    out
+}
+
+/// Samples, classes, directions, size of the logits.
+type LossCase = (usize, usize, usize, f32);
+
+const LOSS_CASES: [LossCase; 5] =
+    [(1, 1, 1, 1.0), (3, 2, 2, 1.0), (17, 10, 7, 5.0), (130, 10, 2, 20.0), (5, 257, 3, 0.1)];
+
+fn loss<D: Device>(device: &D, (samples, classes, directions, size): LossCase) -> Vec<Output> {
+    let len = samples * classes;
+    let values: Vec<f32> = noise(1, len).iter().map(|&value| size * value).collect();
+    let logits = filled(device, &values);
+    // Most samples are classified correctly: late in training the loss is tiny, and must keep its digits.
+    let label = |n: usize| {
+        let row = &values[n * classes..(n + 1) * classes];
+        let top = (0..classes).max_by(|&i, &j| row[i].total_cmp(&row[j])).unwrap();
+        if n.is_multiple_of(4) { n % classes } else { top }
+    };
+    let mut labels = device.codes(samples).unwrap();
+    device.write_codes(&mut labels, &(0..samples).map(|n| label(n) as u8).collect::<Vec<_>>());
+    let mut losses = device.zeros(samples).unwrap();
+    let mut r = device.zeros(len).unwrap();
+    device.loss_forward(LossForward {
+        samples,
+        classes,
+        logits: &logits,
+        labels: &labels,
+        losses: &mut losses,
+        r: &mut r,
+    });
+    let scale = 1.0 / 37.0;
+    let mut dlogits = device.zeros(len).unwrap();
+    device.loss_backward(LossBackward { samples, classes, scale, r: &r, dlogits: &mut dlogits });
+    let tlogits = random(device, 2, directions * len);
+    let mut tlosses = device.zeros(directions * samples).unwrap();
+    device.loss_tangent(LossTangent { samples, classes, directions, r: &r, tlogits: &tlogits, tlosses: &mut tlosses });
+    let mut tdlogits = device.zeros(directions * len).unwrap();
+    device.loss_tangent_backward(LossTangentBackward {
+        samples,
+        classes,
+        directions,
+        scale,
+        r: &r,
+        labels: &labels,
+        tlogits: &tlogits,
+        tdlogits: &mut tdlogits,
+    });
+    // WGSL promises exp(x) to 3 + 2 |x| units in the last place, and |x| is at most 2 * size.
+    let exp = 16.0 + 4.0 * f64::from(size) + classes as f64;
+    vec![
+        Output::rounded(device, "loss_forward losses", &losses, samples, exp),
+        Output::rounded(device, "loss_forward r", &r, len, exp),
+        Output::rounded(device, "loss_backward dlogits", &dlogits, len, exp),
+        // These are sums of terms of both signs; r is at most one.
+        Output { absolute: exp * EPS, ..Output::rounded(device, "loss_tangent", &tlosses, directions * samples, exp) },
+        Output {
+            absolute: exp * EPS * scale,
+            ..Output::rounded(device, "loss_tangent_backward", &tdlogits, directions * len, exp)
+        },
+    ]
+}
+
+fn rmsprop<D: Device>(device: &D, len: usize) -> Vec<Output> {
+    let gradient = random(device, 1, len);
+    let mut mean_square = filled(device, &noise(2, len).iter().map(|x| x.abs()).collect::<Vec<_>>());
+    let mut momenta = random(device, 3, len);
+    let mut theta = random(device, 4, len);
+    device.rmsprop_step(RmsPropStep {
+        len,
+        rate: 3.6e-4,
+        decay: 0.95,
+        momentum: 0.22,
+        epsilon: 1e-10,
+        gradient: &gradient,
+        mean_square: &mut mean_square,
+        momenta: &mut momenta,
+        theta: &mut theta,
+    });
+    vec![
+        Output::sum(device, "rmsprop mean_square", &mean_square, len, 2),
+        Output::sum(device, "rmsprop momenta", &momenta, len, 2),
+        Output::sum(device, "rmsprop theta", &theta, len, 2),
+    ]
+}
+
+/// Rows, columns of V, columns of W, columns of X.
+type VectorCase = (usize, usize, usize, usize);
+
+const VECTOR_CASES: [VectorCase; 6] =
+    [(1, 1, 1, 1), (63, 3, 2, 3), (65, 0, 5, 1), (4097, 17, 7, 18), (9000, 5, 16, 33), (500, 130, 16, 130)];
+
+fn vectors<D: Device>(device: &D, (rows, k, b, p): VectorCase) -> Vec<Output> {
+    let (offset, pitch) = (5, rows + 3);
+    let len = |columns: usize| offset + columns * pitch;
+    let v = random(device, 1, len(k));
+    let mut w = random(device, 2, len(b));
+    let mut x = random(device, 3, len(p));
+    let v_columns = |offset| Columns { buffer: &v, offset, pitch, count: k };
+    // In two pieces, as a vector that is larger than a buffer comes.
+    let half = rows / 2;
+    let piece = |rows, offset| Gram { rows, a: v_columns(offset), b: Columns { buffer: &w, offset, pitch, count: b } };
+    let product = device.gram(&[piece(half, offset), piece(rows - half, offset + half)]).unwrap();
+    // Rounded to f32 first: the twin in f64 would otherwise use other numbers.
+    let small = |seed, len| noise(seed, len).into_iter().map(f64::from).collect::<Vec<_>>();
+    device.update(Update {
+        rows,
+        w: ColumnsMut { buffer: &mut w, offset, pitch, count: b },
+        v: v_columns(offset),
+        h: &small(4, k * b),
+        m: &small(5, b * b),
+    });
+    device.combine(Combine {
+        rows,
+        v: v_columns(offset),
+        s: &small(6, k * p),
+        x: ColumnsMut { buffer: &mut x, offset, pitch, count: p },
+    });
+    // Each of `rows` additions is rounded by half an EPS of one invocation's sum, which walks to sqrt(64) / 3; roundings
+    // add up like a walk too, and four standard deviations are allowed.
+    let gram = 4.0 * (rows as f64).sqrt() * (0.5 * EPS) * (1.0 + 8.0 / 3.0);
+    vec![
+        Output { name: "gram", values: product, absolute: gram, relative: 0.0 },
+        // Each entry of W - V h is a sum of k terms, and b of them are added, weighted by m.
+        Output::sum(device, "update w", &w, len(b), b * (k + 1)),
+        Output::sum(device, "combine x", &x, len(p), k),
+    ]
+}
+
+#[test]
+fn conv_kernels_agree_with_the_twin() {
+    for case in CONV_CASES {
+        agree(&format!("{case:?}"), &conv(gpu(), case), &conv(&CpuDevice::<f64>::new(), case));
+    }
+}
+
+#[test]
+fn dense_kernels_agree_with_the_twin() {
+    for case in DENSE_CASES {
+        agree(&format!("{case:?}"), &dense(gpu(), case), &dense(&CpuDevice::<f64>::new(), case));
+    }
+}
+
+#[test]
+fn loss_kernels_agree_with_the_twin() {
+    for case in LOSS_CASES {
+        agree(&format!("{case:?}"), &loss(gpu(), case), &loss(&CpuDevice::<f64>::new(), case));
+    }
+}
+
+#[test]
+fn vector_kernels_agree_with_the_twin() {
+    for len in [1, 64, 1001] {
+        agree(&format!("length {len}"), &rmsprop(gpu(), len), &rmsprop(&CpuDevice::<f64>::new(), len));
+    }
+    for case in VECTOR_CASES {
+        agree(&format!("{case:?}"), &vectors(gpu(), case), &vectors(&CpuDevice::<f64>::new(), case));
+    }
+}
+
+/// Kernel, what is in its text, what to put there instead: one fault for each kernel.
+const FAULTS: &[(&str, &str, &str)] = &[
+    ("conv_forward", "z.z > best", "z.z >= best + 0.1"),
+    ("conv_tangent", "column - radius", "column - radius + 1u"),
+    ("conv_backward_weights", "kx - radius", "kx"),
+    ("conv_backward_input", "px_end = min((column + radius) / 2u + 1u", "px_end = min((column + radius) / 2u"),
+    ("conv_tangent_backward_weights", "vec4(dp[at])", "vec4(-dp[at])"),
+    ("conv_tangent_backward_input", "let v = vector + w", "let v = vector + kernel"),
+    ("sum_partials", "slice = 0u", "slice = 1u"),
+    ("dense_forward", "value < 0.0", "value < 0.1"),
+    ("dense_tangent", "!(y[primal] > 0.0)", "!(y[primal] > 0.1)"),
+    ("dense_backward_weights", "+= sum", "= sum"),
+    ("dense_backward_input", "o < layer.end", "o + 1u < layer.end"),
+    ("dense_tangent_backward_weights", "layer.samples * layer.outputs + z", "z"),
+    ("dense_tangent_backward_input", "add_outer(sums, td, w), d, tw", "add_outer(sums, td, w), td, tw"),
+    ("relu_mask", "y[i] > 0.0", "y[i] >= 0.0"),
+    ("column_sums", "n = layer.begin", "n = 1u"),
+    ("loss_forward", "r[first + label] = -others", "r[first + label] = others"),
+    ("loss_backward", "loss.scale * r[i]", "r[i]"),
+    ("loss_tangent", "sum = fma(r[first + j]", "sum = fma(r[j]"),
+    ("loss_tangent_backward", " - above", ""),
+    ("rmsprop", "step.epsilon", "step.rate"),
+    ("gram", "stride > 0u", "stride > 1u"),
+    ("update", "m[12u + c] * w3", "m[c] * w3"),
+    ("combine", "group.z * combine.v_count + k", "k"),
+];
+
+#[test]
+fn a_fault_in_any_kernel_is_seen() {
+    let listed: Vec<_> = FAULTS.iter().map(|fault| fault.0).collect();
+    let kernels: Vec<_> = gpu::shader::KERNELS.iter().map(|kernel| kernel.name).collect();
+    assert!(kernels.iter().all(|name| listed.contains(name)), "{kernels:?} should all be in {listed:?}");
+    let twin = CpuDevice::<f64>::new();
+    let twins = [
+        conv(&twin, CONV_CASES[1]),
+        dense(&twin, DENSE_CASES[3]),
+        loss(&twin, LOSS_CASES[2]),
+        rmsprop(&twin, 64),
+        vectors(&twin, VECTOR_CASES[4]),
+    ];
+    for &(kernel, from, to) in FAULTS {
+        let faulty = GpuDevice::open_patched(None, &|name, source| {
+            if name != kernel {
+                return source.into();
+            }
+            assert!(source.contains(from), "{kernel} does not contain {from:?}");
+            source.replace(from, to)
+        })
+        .unwrap();
+        let result = match kernel {
+            _ if kernel.starts_with("conv") || kernel == "sum_partials" => {
+                compare(&conv(&faulty, CONV_CASES[1]), &twins[0])
+            }
+            _ if kernel.starts_with("loss") => compare(&loss(&faulty, LOSS_CASES[2]), &twins[2]),
+            "rmsprop" => compare(&rmsprop(&faulty, 64), &twins[3]),
+            "gram" | "update" | "combine" => compare(&vectors(&faulty, VECTOR_CASES[4]), &twins[4]),
+            _ => compare(&dense(&faulty, DENSE_CASES[3]), &twins[1]),
+        };
+        let message = result.expect_err(&format!("{kernel}: {from:?} -> {to:?} was not noticed"));
+        println!("{kernel}: {message}");
+    }
+}
+
+#[test]
+fn two_runs_give_the_same_bits() {
+    let all = || {
+        let mut out = conv(gpu(), CONV_CASES[2]);
+        out.extend(dense(gpu(), DENSE_CASES[3]));
+        out.extend(loss(gpu(), LOSS_CASES[3]));
+        out.extend(vectors(gpu(), VECTOR_CASES[4]));
+        out.into_iter().flat_map(|output| output.values).map(f64::to_bits).collect::<Vec<_>>()
+    };
+    assert_eq!(all(), all());
+}
+
+#[test]
+fn a_long_dot_product_keeps_six_digits() {
+    // Unit vectors of a million entries with one sign, the case where a plain f32 sum loses most.
+    let rows = 1 << 20;
+    let values = vec![1.0 / (rows as f32).sqrt(); rows];
+    let column = filled(gpu(), &values);
+    let columns = || Columns { buffer: &column, offset: 0, pitch: rows, count: 1 };
+    let norm = gpu().gram(&[Gram { rows, a: columns(), b: columns() }]).unwrap()[0];
+    assert!((norm - 1.0).abs() < 1e-6, "{norm}");
+}
+
+#[test]
+fn more_workgroups_than_one_dimension_holds() {
+    let (samples, classes) = (65_536 * 64 / 2 + 3, 2);
+    let values = noise(1, samples * classes);
+    let r = filled(gpu(), &values);
+    let mut dlogits = gpu().zeros(samples * classes).unwrap();
+    gpu().loss_backward(LossBackward { samples, classes, scale: 0.5, r: &r, dlogits: &mut dlogits });
+    let got = gpu().read(&dlogits, 0..samples * classes).unwrap();
+    let wrong = (0..got.len()).find(|&i| got[i] != 0.5 * values[i]);
+    assert_eq!(wrong, None);
+}
+
+#[test]
+fn writes_copies_and_clears_happen_in_order() {
+    let device = gpu();
+    let mut a = filled(device, &[1.0, 2.0, 3.0, 4.0, 5.0]);
+    let mut b = device.zeros(5).unwrap();
+    device.copy(&a, 1, &mut b, 2, 3);
+    device.write(&mut a, 1, &[9.0, 9.0]); // must not overtake the copy
+    device.copy(&a, 0, &mut b, 0, 2);
+    device.clear(&mut a, 3..5);
+    device.clear(&mut a, 0..0);
+    assert_eq!(device.read(&a, 0..5).unwrap(), [1.0, 9.0, 9.0, 0.0, 0.0]);
+    assert_eq!(device.read(&b, 1..5).unwrap(), [9.0, 2.0, 3.0, 4.0]);
+    assert_eq!(device.read(&b, 2..2).unwrap(), [0.0; 0]);
+    let mut codes = device.codes(3).unwrap();
+    device.write_codes(&mut codes, &[4, 255]);
+    assert_eq!(device.read_codes(&codes, 3).unwrap(), [4, 255, 0]);
+}
+
+#[test]
+fn what_cannot_be_had_is_an_error_that_says_what_to_do() {
+    let error = |result: eigenscope::Result<GpuDevice>| result.err().expect("an error").to_string();
+    let message = error(GpuDevice::open(Some("no such adapter")));
+    let first = &gpu::list()[0];
+    assert!(message.contains(&format!("found: {first}")) && message.ends_with("Try --device cpu"), "{message}");
+    let message = gpu().zeros(gpu().max_buffer_len() + 1).err().expect("too large").to_string();
+    assert!(message.contains("larger than its limit"), "{message}");
+
+    // A kernel that does not compile is reported by the next call that waits, not by a panic.
+    let broken = GpuDevice::open_patched(None, &|_, source| source.replace("main", "other")).unwrap();
+    let r = broken.zeros(1).unwrap();
+    let mut dlogits = broken.zeros(1).unwrap();
+    broken.loss_backward(LossBackward { samples: 1, classes: 1, scale: 1.0, r: &r, dlogits: &mut dlogits });
+    let message = broken.read(&dlogits, 0..1).expect_err("the kernel is broken").to_string();
+    assert!(message.starts_with("the GPU failed"), "{message}");
+}
