@@ -6,7 +6,7 @@
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read_write> partials: array<f32>; // (slices, OC * IC * K * K + OC)
 
-// One invocation: one tap (oc, ky, kx) of four input channels, or one bias; z is the slice.
+// One invocation: one tap (oc, ky, kx) of four input channels, or one bias; z the slice.
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let ph = layer.height / 2u;
@@ -24,7 +24,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let ic = channels(first, layer.in_channels);
 
     let radius = layer.kernel / 2u;
-    let begin = id.z * layer.slice;
+    let slice = layer.base + id.z;
+    let begin = slice * layer.slice;
     let end = min(begin + layer.slice, layer.samples * ph);
     var sum = vec4(0.0);
     for (var row = begin; row < end; row++) {
@@ -46,12 +47,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         }
     }
     let weights = layer.out_channels * layer.in_channels * taps;
-    let slice = id.z * (weights + layer.out_channels);
+    let partial = slice * (weights + layer.out_channels);
     if is_bias {
-        partials[slice + weights + oc] = sum.x;
+        partials[partial + weights + oc] = sum.x;
         return;
     }
-    let to = slice + (oc * layer.in_channels + first) * taps + ky * layer.kernel + kx;
+    let to = partial + (oc * layer.in_channels + first) * taps + ky * layer.kernel + kx;
     partials[to] = sum.x;
     if first + 1u < layer.in_channels { partials[to + taps] = sum.y; }
     if first + 2u < layer.in_channels { partials[to + 2u * taps] = sum.z; }

@@ -25,7 +25,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let ph = layer.height / 2u;
     let pw = layer.width / 2u;
     let groups = (layer.out_channels + CHANNELS - 1u) / CHANNELS;
-    let item = flat(id);
+    let item = layer.base + flat(id);
     if item >= layer.samples * groups * ph * pw { return; }
     let px = item % pw;
     let py = item / pw % ph;

@@ -17,7 +17,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let ph = layer.height / 2u;
     let pw = layer.width / 2u;
     let outputs = layer.samples * layer.out_channels * ph * pw;
-    let item = flat(id);
+    let item = layer.base + flat(id);
     if item >= outputs { return; }
     let at = id.z * outputs + item;
     let code = route[item];

@@ -15,7 +15,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let ph = layer.height / 2u;
     let pw = layer.width / 2u;
     let groups = (layer.in_channels + CHANNELS - 1u) / CHANNELS;
-    let item = flat(id);
+    let item = layer.base + flat(id);
     if item >= layer.samples * groups * layer.height * layer.width { return; }
     let column = item % layer.width;
     let y = item / layer.width % layer.height;

@@ -10,7 +10,7 @@
 
 override first_layer: bool = false;
 
-// One invocation: one tap (oc, ky, kx) of four input channels, or one bias; y is the direction, z the slice.
+// One invocation: one tap (oc, ky, kx) of four input channels, or one bias; z the pair of slice and direction.
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let ph = layer.height / 2u;
@@ -28,9 +28,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let ic = channels(first, layer.in_channels);
 
     let radius = layer.kernel / 2u;
-    let outputs = id.y * layer.samples * layer.out_channels * ph * pw;
-    let inputs = id.y * layer.samples * layer.in_channels * layer.height * layer.width;
-    let begin = id.z * layer.slice;
+    let pair = layer.base + id.z;
+    let slice = pair / layer.directions;
+    let direction = pair % layer.directions;
+    let outputs = direction * layer.samples * layer.out_channels * ph * pw;
+    let inputs = direction * layer.samples * layer.in_channels * layer.height * layer.width;
+    let begin = slice * layer.slice;
     let end = min(begin + layer.slice, layer.samples * ph);
     var sum = vec4(0.0);
     for (var row = begin; row < end; row++) {
@@ -56,12 +59,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         }
     }
     let weights = layer.out_channels * layer.in_channels * taps;
-    let slice = (id.z * layer.directions + id.y) * (weights + layer.out_channels);
+    let partial = pair * (weights + layer.out_channels);
     if is_bias {
-        partials[slice + weights + oc] = sum.x;
+        partials[partial + weights + oc] = sum.x;
         return;
     }
-    let to = slice + (oc * layer.in_channels + first) * taps + ky * layer.kernel + kx;
+    let to = partial + (oc * layer.in_channels + first) * taps + ky * layer.kernel + kx;
     partials[to] = sum.x;
     if first + 1u < layer.in_channels { partials[to + taps] = sum.y; }
     if first + 2u < layer.in_channels { partials[to + 2u * taps] = sum.z; }

@@ -15,6 +15,7 @@ fn store(direction: u32, o: u32, i: u32, sum: f32) {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let rows = tile_rows(group, lane);
+    if rows.x >= layer.outputs { return; }
     let columns = tile_columns(group, lane);
     let zs = clamped(rows, layer.outputs);
     let xs = clamped(columns, layer.inputs);

@@ -19,6 +19,7 @@ fn store(direction: u32, n: u32, o: u32, sum: f32) {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let rows = tile_rows(group, lane);
+    if rows.x >= layer.samples { return; }
     let columns = tile_columns(group, lane);
     let xs = clamped(rows, layer.samples) * layer.inputs;
     let ws = layer.weight + clamped(columns, layer.outputs) * layer.inputs;

@@ -67,6 +67,10 @@ impl Printer {
 
 /// Parses the arguments, runs the command and turns its outcome into an exit code.
 pub fn main() -> ExitCode {
+    // Mesa's device-select layer asks the desktop which GPU it prefers and, where there is no desktop, prints an error of
+    // its own. We choose by ourselves.
+    // SAFETY: this is the program's first statement; no other thread reads the environment.
+    unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     let cli = Cli::parse();
     let level = match cli.verbose {
         0 => "warn,eigenscope=info",

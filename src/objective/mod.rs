@@ -194,8 +194,8 @@ struct Totals {
 
 impl Totals {
     fn add<D: Device>(&mut self, primal: &Primal<D>, device: &D, chunk: &Chunk<D>, classes: usize) -> Result<()> {
-        let (losses, logits) = primal.outcome(device, chunk.samples, classes)?;
-        self.loss += losses.iter().map(|l| l.widen()).sum::<f64>();
+        let logits = primal.logits(device, chunk.samples, classes)?;
+        self.loss += primal.losses(device, chunk.samples)?.iter().map(|l| l.widen()).sum::<f64>();
         for (logits, &label) in logits.chunks_exact(classes).zip(&chunk.host_labels) {
             let best = (1..classes).fold(0, |best, j| if logits[j] > logits[best] { j } else { best });
             self.correct += usize::from(best == usize::from(label));

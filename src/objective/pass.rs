@@ -101,10 +101,14 @@ impl<D: Device> Primal<D> {
         }
     }
 
-    /// The losses (N) and logits (N, classes) of the last forward pass.
-    pub fn outcome(&self, device: &D, samples: usize, classes: usize) -> Result<(Vec<D::Scalar>, Vec<D::Scalar>)> {
-        let logits = self.outputs.last().expect("a network has layers");
-        Ok((device.read(&self.losses, 0..samples)?, device.read(logits, 0..samples * classes)?))
+    /// The losses (N) of the last forward pass.
+    pub fn losses(&self, device: &D, samples: usize) -> Result<Vec<D::Scalar>> {
+        device.read(&self.losses, 0..samples)
+    }
+
+    /// The logits (N, classes) of the last forward pass.
+    pub fn logits(&self, device: &D, samples: usize, classes: usize) -> Result<Vec<D::Scalar>> {
+        device.read(self.outputs.last().expect("a network has layers"), 0..samples * classes)
     }
 }
 

@@ -118,9 +118,9 @@ fn dense_hessian_is_symmetric_to_rounding() {
     let (network, theta, samples) = tiny();
     let h = dense_hessian(&network, &cast(&theta), &samples);
     let largest = h.iter().flatten().fold(0.0f64, |m, v| m.max(v.abs()));
-    for i in 0..h.len() {
-        for j in 0..i {
-            assert!((h[i][j] - h[j][i]).abs() <= 1e-14 * largest, "({i},{j}): {} and {}", h[i][j], h[j][i]);
+    for (i, row) in h.iter().enumerate() {
+        for (j, value) in row.iter().enumerate().take(i) {
+            assert!((value - h[j][i]).abs() <= 1e-14 * largest, "({i},{j}): {value} and {}", h[j][i]);
         }
     }
     assert!(largest > 1e-3);

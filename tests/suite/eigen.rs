@@ -60,7 +60,7 @@ fn assert_ends<T>(solution: &Solution<T>, entries: &[f64], tolerance: f64) {
 }
 
 /// A few large outliers, a positive and a negative tail, and thousands near zero, like a network's Hessian.
-pub fn hessian_like(d: usize) -> Vec<f64> {
+fn hessian_like(d: usize) -> Vec<f64> {
     let tail = d / 10;
     let outliers = (0..10).map(|i| 100.0 * 0.05f64.powf(f64::from(i) / 9.0));
     let positive = (1..=tail).map(|j| 3.0 * (j as f64).powf(-0.6));
@@ -140,7 +140,7 @@ fn impossible_options_are_refused() {
 
 /// All wanted pairs of a small network's Hessian on a device, against the dense eigendecomposition of the f64 twin's:
 /// the largest difference over the largest eigenvalue.
-pub fn network_error<D: Device>(device: &D, tolerance: f64) -> f64 {
+fn network_error<D: Device>(device: &D, tolerance: f64) -> f64 {
     let shape = ImageShape { channels: 1, height: 8, width: 8 };
     let network = Network::parse("conv 3x3 4, dense 8, dense 4", shape, 4).unwrap();
     let samples = noise_samples(shape, 40, 4, 17);
@@ -163,4 +163,5 @@ pub fn network_error<D: Device>(device: &D, tolerance: f64) -> f64 {
 fn a_networks_extreme_eigenvalues_match_a_dense_eigensolver() {
     assert!(network_error(&CpuDevice::<f64>::new(), 1e-7) < 1e-8);
     assert!(network_error(&CpuDevice::<f32>::new(), 1e-3) < 2e-5);
+    assert!(network_error(gpu(), 1e-3) < 2e-5);
 }

@@ -7,18 +7,18 @@ use eigenscope::network::Network;
 use eigenscope::objective::{DEFAULT_CHUNK, Objective};
 use serde_json::Value;
 
-fn golden(name: &str) -> Value {
+pub fn golden(name: &str) -> Value {
     let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
 }
 
 /// The largest of: relative error of the sampled components (by norm), of the norm, and of each tensor's norm (against
 /// the whole vector's norm).
-fn vector_error<T: Scalar>(network: &Network, ours: &[T], indices: &[usize], theirs: &Value) -> f64 {
+pub fn vector_error<T: Scalar>(network: &Network, ours: &[T], indices: &[usize], theirs: &Value) -> f64 {
     let sampled: Vec<T> = indices.iter().map(|&i| ours[i]).collect();
     let whole = theirs["norm"].as_f64().unwrap();
     let norm_of = |v: &[T]| norm(v.iter().map(|x| x.widen()));

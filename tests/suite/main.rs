@@ -1,6 +1,12 @@
 //! The whole test suite in one binary: it links once.
 
+mod checkpoints;
 mod derivatives;
 mod eigen;
 mod golden;
+mod kernels;
+mod operator;
+mod program;
+mod shaders;
 mod support;
+mod training;

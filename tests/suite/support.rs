@@ -1,8 +1,10 @@
 //! What several test modules share.
 
 use eigenscope::data::{Dataset, ImageShape, Samples};
+use eigenscope::device::gpu::GpuDevice;
 use eigenscope::device::{Device, Scalar};
 use eigenscope::network::{Network, Parameter};
+use std::sync::OnceLock;
 
 /// The golden files' generator: splitmix64 of a counter, the same in numpy.
 pub fn splitmix(seed: u64, i: u64) -> u64 {
@@ -71,4 +73,10 @@ pub fn relative_error<A: Scalar, B: Scalar>(a: &[A], b: &[B]) -> f64 {
     assert_eq!(a.len(), b.len());
     let error = norm(a.iter().zip(b).map(|(a, b)| a.widen() - b.widen())) / norm(b.iter().map(|b| b.widen()));
     if error.is_finite() { error } else { f64::INFINITY }
+}
+
+/// One device for the whole test binary. Without an adapter the tests fail: a skipped test proves nothing.
+pub fn gpu() -> &'static GpuDevice {
+    static GPU: OnceLock<GpuDevice> = OnceLock::new();
+    GPU.get_or_init(|| GpuDevice::open(None).unwrap_or_else(|error| panic!("{error}")))
 }

@@ -23,6 +23,7 @@ pub(super) struct Params {
     bias: u32,
     pitch: u32,
     slice: u32,
+    base: u32,
 }
 
 /// `struct Sum` in shaders/sum_partials.wgsl.
@@ -55,6 +56,7 @@ fn params(c: &Conv, samples: usize, directions: usize) -> Params {
         bias: to_u32(c.bias),
         pitch: to_u32(c.pitch),
         slice: 0,
+        base: 0,
     }
 }
 
@@ -81,26 +83,52 @@ fn assert_parameters(c: &Conv, theta: &Buffer, block: Option<(&Buffer, usize)>) 
     }
 }
 
+/// A kernel's call, which becomes as many dispatches as its work needs.
+struct Run<'a> {
+    kernel: Kernel,
+    first_layer: bool,
+    params: Params,
+    buffers: &'a [&'a wgpu::Buffer],
+    work: usize,
+}
+
+impl Run<'_> {
+    /// One invocation for each of `items` in each direction.
+    fn each(self, gpu: &GpuDevice, items: usize, directions: usize) {
+        self.cut(gpu, items, |len| flat(len, directions));
+    }
+
+    fn cut(self, gpu: &GpuDevice, len: usize, grid: impl Fn(usize) -> [u32; 3]) {
+        for (range, work) in gpu.queue.pieces(len, self.work) {
+            gpu.queue.dispatch(Dispatch {
+                kernel: self.kernel,
+                first_layer: self.first_layer,
+                params: bytes_of(&Params { base: to_u32(range.start), ..self.params }),
+                buffers: self.buffers,
+                grid: grid(range.len()),
+                work,
+            });
+        }
+    }
+}
+
 pub(super) fn forward(gpu: &GpuDevice, c: &Conv, call: ConvForward<'_, GpuDevice>) {
-    let params = params(c, call.samples, 1);
     assert_trips(c, trips(c));
     assert_parameters(c, call.theta, None);
     call.x.holds("x", call.samples * c.input_len());
     call.p.holds("p", call.samples * c.output_len());
     call.route.holds("route", call.samples * c.output_len());
-    let cells = c.pooled_height() * c.pooled_width();
-    gpu.queue.dispatch(Dispatch {
+    Run {
         kernel: Kernel::ConvForward,
         first_layer: false,
-        params: bytes_of(&params),
+        params: params(c, call.samples, 1),
         buffers: &[&call.theta.raw, &call.x.raw, &call.p.raw, &call.route.raw],
-        grid: flat(call.samples * c.out_channels.div_ceil(CHANNELS) * cells, 1),
-        work: (4 * call.samples * c.output_len() * c.patch_len()) as u64,
-    });
+        work: 4 * call.samples * c.output_len() * c.patch_len(),
+    }
+    .each(gpu, call.samples * c.out_channels.div_ceil(CHANNELS) * c.pooled_height() * c.pooled_width(), 1);
 }
 
 pub(super) fn tangent(gpu: &GpuDevice, c: &Conv, call: ConvTangent<'_, GpuDevice>) {
-    let params = params(c, call.samples, call.directions);
     assert_trips(c, trips(c));
     assert_parameters(c, call.theta, Some((call.vectors, call.directions)));
     let outputs = call.samples * c.output_len();
@@ -111,53 +139,50 @@ pub(super) fn tangent(gpu: &GpuDevice, c: &Conv, call: ConvTangent<'_, GpuDevice
     }
     call.route.holds("route", outputs);
     call.tp.holds("tp", call.directions * outputs);
-    gpu.queue.dispatch(Dispatch {
+    Run {
         kernel: Kernel::ConvTangent,
         first_layer: call.tx.is_none(),
-        params: bytes_of(&params),
+        params: params(c, call.samples, call.directions),
         buffers: &[&call.theta.raw, &call.vectors.raw, &call.x.raw, &tx.raw, &call.route.raw, &call.tp.raw],
-        grid: flat(outputs, call.directions),
-        work: (2 * call.directions * outputs * c.patch_len()) as u64,
-    });
+        work: 2 * call.directions * outputs * c.patch_len(),
+    }
+    .each(gpu, outputs, call.directions);
 }
 
 pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevice>) {
-    let cut = Cut::new(c, call.samples, 1);
-    let params = Params { slice: to_u32(cut.slice), ..params(c, call.samples, 1) };
     let outputs = call.samples * c.output_len();
     assert_parameters(c, call.theta, Some((call.gradient, 1)));
     call.x.holds("x", call.samples * c.input_len());
     call.route.holds("route", outputs);
     call.dp.holds("dp", outputs);
-    let work = (outputs * c.patch_len()) as u64;
-    let partials = gpu.queue.scratch(cut.partials);
-    gpu.queue.dispatch(Dispatch {
+    let work = outputs * c.patch_len();
+    let split = Split::new(c, call.samples, 1);
+    let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, 1) };
+    let partials = gpu.queue.scratch(split.partials());
+    let run = Run {
         kernel: Kernel::ConvBackwardWeights,
         first_layer: false,
-        params: bytes_of(&params),
+        params,
         buffers: &[&call.x.raw, &call.route.raw, &call.dp.raw, &partials],
-        grid: cut.grid,
         work,
-    });
-    cut.add_up(gpu, c, &partials, call.gradient);
+    };
+    split.sum(gpu, run, &partials, call.gradient);
     drop(partials);
     if let Some(dx) = call.dx {
         assert_trips(c, gather_trips(c));
         dx.holds("dx", call.samples * c.input_len());
-        gpu.queue.dispatch(Dispatch {
+        Run {
             kernel: Kernel::ConvBackwardInput,
             first_layer: false,
-            params: bytes_of(&params),
+            params,
             buffers: &[&call.theta.raw, &call.route.raw, &call.dp.raw, &dx.raw],
-            grid: input_grid(c, call.samples, 1),
             work,
-        });
+        }
+        .each(gpu, input_quads(c, call.samples), 1);
     }
 }
 
 pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackward<'_, GpuDevice>) {
-    let cut = Cut::new(c, call.samples, call.directions);
-    let params = Params { slice: to_u32(cut.slice), ..params(c, call.samples, call.directions) };
     let outputs = call.samples * c.output_len();
     assert_parameters(c, call.theta, Some((call.vectors, call.directions)));
     assert_parameters(c, call.theta, Some((call.products, call.directions)));
@@ -169,74 +194,82 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
     call.route.holds("route", outputs);
     call.dp.holds("dp", outputs);
     call.tdp.holds("tdp", call.directions * outputs);
-    let work = (2 * call.directions * outputs * c.patch_len()) as u64;
-    let partials = gpu.queue.scratch(cut.partials);
-    gpu.queue.dispatch(Dispatch {
+    let work = 2 * call.directions * outputs * c.patch_len();
+    let split = Split::new(c, call.samples, call.directions);
+    let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, call.directions) };
+    let partials = gpu.queue.scratch(split.partials());
+    let run = Run {
         kernel: Kernel::ConvTangentBackwardWeights,
         first_layer: call.tx.is_none(),
-        params: bytes_of(&params),
+        params,
         buffers: &[&call.x.raw, &tx.raw, &call.route.raw, &call.dp.raw, &call.tdp.raw, &partials],
-        grid: cut.grid,
         work,
-    });
-    cut.add_up(gpu, c, &partials, call.products);
+    };
+    split.sum(gpu, run, &partials, call.products);
     drop(partials);
     if let Some(tdx) = call.tdx {
         assert_trips(c, gather_trips(c));
         tdx.holds("tdx", call.directions * call.samples * c.input_len());
-        gpu.queue.dispatch(Dispatch {
+        Run {
             kernel: Kernel::ConvTangentBackwardInput,
             first_layer: false,
-            params: bytes_of(&params),
+            params,
             buffers: &[&call.theta.raw, &call.vectors.raw, &call.route.raw, &call.dp.raw, &call.tdp.raw, &tdx.raw],
-            grid: input_grid(c, call.samples, call.directions),
             work,
-        });
+        }
+        .each(gpu, input_quads(c, call.samples), call.directions);
     }
 }
 
-/// One invocation of the gathering kernels: one pixel of four input channels.
-fn input_grid(c: &Conv, samples: usize, directions: usize) -> [u32; 3] {
-    flat(samples * c.in_channels.div_ceil(CHANNELS) * c.height * c.width, directions)
+/// What an invocation of the gathering kernels computes is one pixel of four input channels.
+fn input_quads(c: &Conv, samples: usize) -> usize {
+    samples * c.in_channels.div_ceil(CHANNELS) * c.height * c.width
 }
 
-/// How the sum over samples and pooled rows that gives the weights' adjoint is cut.
-struct Cut {
+/// How the sum over samples and pooled rows that gives the adjoint of the weights is split into slices.
+struct Split {
     /// Pooled rows of one slice.
     slice: usize,
     /// Number of slices.
-    count: usize,
+    slices: usize,
     directions: usize,
-    /// Length of the partial sums.
-    partials: usize,
-    grid: [u32; 3],
+    /// Invocations of one slice and direction: four input channels of a tap, or a bias.
+    invocations: usize,
+    /// Weights and biases.
+    len: usize,
 }
 
-impl Cut {
+impl Split {
     fn new(c: &Conv, samples: usize, directions: usize) -> Self {
         let quads = c.out_channels * c.in_channels.div_ceil(CHANNELS) * c.kernel * c.kernel;
         let invocations = quads + c.out_channels;
-        let (slice, count) = slices(samples * c.pooled_height(), 1 + c.pooled_width(), invocations * directions);
-        let partials = count * directions * (c.weight_len() + c.out_channels);
-        Self { slice, count, directions, partials, grid: grid([invocations.div_ceil(WORKGROUP), directions, count]) }
+        let (slice, slices) = slices(samples * c.pooled_height(), 1 + c.pooled_width(), invocations * directions);
+        Self { slice, slices, directions, invocations, len: c.weight_len() + c.out_channels }
     }
 
-    /// Adds the partial sums to a block of parameter vectors, in the order of the slices.
-    fn add_up(&self, gpu: &GpuDevice, c: &Conv, partials: &wgpu::Buffer, to: &Buffer) {
-        let len = c.weight_len() + c.out_channels;
+    /// Length of the partial sums (slices, directions, weights and biases).
+    fn partials(&self) -> usize {
+        self.slices * self.directions * self.len
+    }
+
+    /// Runs the kernel that writes the partial sums, then adds them to a block of parameter vectors, first slice first.
+    fn sum(&self, gpu: &GpuDevice, run: Run<'_>, partials: &wgpu::Buffer, to: &Buffer) {
+        let Params { weight, pitch, directions, .. } = run.params;
+        let groups = self.invocations.div_ceil(WORKGROUP);
+        run.cut(gpu, self.slices * self.directions, |pairs| grid([groups, 1, pairs]));
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::SumPartials,
             first_layer: false,
             params: bytes_of(&SumParams {
-                slices: to_u32(self.count),
-                directions: to_u32(self.directions),
-                len: to_u32(len),
-                offset: to_u32(c.weight),
-                pitch: to_u32(c.pitch),
+                slices: to_u32(self.slices),
+                directions,
+                len: to_u32(self.len),
+                offset: weight,
+                pitch,
             }),
             buffers: &[partials, &to.raw],
-            grid: flat(len, self.directions),
-            work: self.partials as u64,
+            grid: flat(self.len, self.directions),
+            work: self.partials() as u64,
         });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A sum longer than one invocation may loop is cut into ranges; each range after the first adds to what is stored.
 
-use super::geometry::{flat, ranges, tiles, to_u32};
+use super::geometry::{DENSE_TILE, flat, grid, ranges, to_u32};
 use super::queue::Dispatch;
 use super::shader::Kernel;
 use super::{Buffer, GpuDevice};
@@ -24,9 +24,10 @@ pub(super) struct Params {
     pitch: u32,
     begin: u32,
     end: u32,
+    base: u32,
 }
 
-fn params(d: &Dense, samples: usize, range: Range<usize>) -> Params {
+fn params(d: &Dense, samples: usize) -> Params {
     Params {
         samples: to_u32(samples),
         inputs: to_u32(d.inputs),
@@ -35,8 +36,50 @@ fn params(d: &Dense, samples: usize, range: Range<usize>) -> Params {
         weight: to_u32(d.weight),
         bias: to_u32(d.bias),
         pitch: to_u32(d.pitch),
-        begin: to_u32(range.start),
-        end: to_u32(range.end),
+        begin: 0,
+        end: 0,
+        base: 0,
+    }
+}
+
+impl Params {
+    /// With the sum over this range of its index.
+    fn over(self, range: &Range<usize>) -> Self {
+        Self { begin: to_u32(range.start), end: to_u32(range.end), ..self }
+    }
+}
+
+/// A matrix product in each direction, which becomes as many dispatches as its sums and its work need.
+struct Product<'a> {
+    kernel: Kernel,
+    first_layer: bool,
+    params: Params,
+    buffers: &'a [&'a wgpu::Buffer],
+    /// Shape of the result.
+    rows: usize,
+    columns: usize,
+    directions: usize,
+    /// Length of the sums.
+    terms: usize,
+}
+
+impl Product<'_> {
+    fn run(self, gpu: &GpuDevice) {
+        let tiles = [self.columns, self.rows].map(|len| len.div_ceil(DENSE_TILE));
+        for range in ranges(self.terms) {
+            // Twice, because the tangent kernels add two products.
+            let work = 2 * self.directions * self.rows * self.columns * range.len();
+            for (rows, work) in gpu.queue.pieces(tiles[1], work) {
+                gpu.queue.dispatch(Dispatch {
+                    kernel: self.kernel,
+                    first_layer: self.first_layer,
+                    params: bytes_of(&Params { base: to_u32(rows.start), ..self.params.over(&range) }),
+                    buffers: self.buffers,
+                    grid: grid([tiles[0], rows.len(), self.directions]),
+                    work,
+                });
+            }
+        }
     }
 }
 
@@ -52,16 +95,17 @@ pub(super) fn forward(gpu: &GpuDevice, d: &Dense, call: DenseForward<'_, GpuDevi
     assert_parameters(d, call.theta, call.theta, 1);
     call.x.holds("x", call.samples * d.inputs);
     call.y.holds("y", call.samples * d.outputs);
-    for range in ranges(d.inputs) {
-        gpu.queue.dispatch(Dispatch {
-            kernel: Kernel::DenseForward,
-            first_layer: false,
-            work: (call.samples * d.outputs * range.len()) as u64,
-            params: bytes_of(&params(d, call.samples, range)),
-            buffers: &[&call.theta.raw, &call.x.raw, &call.y.raw],
-            grid: tiles(call.samples, d.outputs, 1),
-        });
+    Product {
+        kernel: Kernel::DenseForward,
+        first_layer: false,
+        terms: d.inputs,
+        params: params(d, call.samples),
+        buffers: &[&call.theta.raw, &call.x.raw, &call.y.raw],
+        rows: call.samples,
+        columns: d.outputs,
+        directions: 1,
     }
+    .run(gpu);
 }
 
 pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevice>) {
@@ -73,16 +117,17 @@ pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevi
     }
     call.y.holds("y", call.samples * d.outputs);
     call.ty.holds("ty", call.directions * call.samples * d.outputs);
-    for range in ranges(d.inputs) {
-        gpu.queue.dispatch(Dispatch {
-            kernel: Kernel::DenseTangent,
-            first_layer: call.tx.is_none(),
-            work: (2 * call.directions * call.samples * d.outputs * range.len()) as u64,
-            params: bytes_of(&params(d, call.samples, range)),
-            buffers: &[&call.theta.raw, &call.vectors.raw, &call.x.raw, &tx.raw, &call.y.raw, &call.ty.raw],
-            grid: tiles(call.samples, d.outputs, call.directions),
-        });
+    Product {
+        kernel: Kernel::DenseTangent,
+        first_layer: call.tx.is_none(),
+        terms: d.inputs,
+        params: params(d, call.samples),
+        buffers: &[&call.theta.raw, &call.vectors.raw, &call.x.raw, &tx.raw, &call.y.raw, &call.ty.raw],
+        rows: call.samples,
+        columns: d.outputs,
+        directions: call.directions,
     }
+    .run(gpu);
 }
 
 pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDevice>) {
@@ -90,29 +135,31 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
     call.x.holds("x", call.samples * d.inputs);
     mask(gpu, d, call.samples, 1, call.y, call.dy);
     let dz = &*call.dy;
-    for range in ranges(call.samples) {
-        gpu.queue.dispatch(Dispatch {
-            kernel: Kernel::DenseBackwardWeights,
-            first_layer: false,
-            work: (d.inputs * d.outputs * range.len()) as u64,
-            params: bytes_of(&params(d, call.samples, range)),
-            buffers: &[&call.x.raw, &dz.raw, &call.gradient.raw],
-            grid: tiles(d.outputs, d.inputs, 1),
-        });
+    Product {
+        kernel: Kernel::DenseBackwardWeights,
+        first_layer: false,
+        terms: call.samples,
+        params: params(d, call.samples),
+        buffers: &[&call.x.raw, &dz.raw, &call.gradient.raw],
+        rows: d.outputs,
+        columns: d.inputs,
+        directions: 1,
     }
+    .run(gpu);
     add_bias(gpu, d, call.samples, 1, dz, call.gradient);
     if let Some(dx) = call.dx {
         dx.holds("dx", call.samples * d.inputs);
-        for range in ranges(d.outputs) {
-            gpu.queue.dispatch(Dispatch {
-                kernel: Kernel::DenseBackwardInput,
-                first_layer: false,
-                work: (call.samples * d.inputs * range.len()) as u64,
-                params: bytes_of(&params(d, call.samples, range)),
-                buffers: &[&call.theta.raw, &dz.raw, &dx.raw],
-                grid: tiles(call.samples, d.inputs, 1),
-            });
+        Product {
+            kernel: Kernel::DenseBackwardInput,
+            first_layer: false,
+            terms: d.outputs,
+            params: params(d, call.samples),
+            buffers: &[&call.theta.raw, &dz.raw, &dx.raw],
+            rows: call.samples,
+            columns: d.inputs,
+            directions: 1,
         }
+        .run(gpu);
     }
 }
 
@@ -127,29 +174,31 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
     call.dz.holds("dz", call.samples * d.outputs);
     mask(gpu, d, call.samples, call.directions, call.y, call.tdy);
     let tdz = &*call.tdy;
-    for range in ranges(call.samples) {
-        gpu.queue.dispatch(Dispatch {
-            kernel: Kernel::DenseTangentBackwardWeights,
-            first_layer: call.tx.is_none(),
-            work: (2 * call.directions * d.inputs * d.outputs * range.len()) as u64,
-            params: bytes_of(&params(d, call.samples, range)),
-            buffers: &[&call.x.raw, &tx.raw, &call.dz.raw, &tdz.raw, &call.products.raw],
-            grid: tiles(d.outputs, d.inputs, call.directions),
-        });
+    Product {
+        kernel: Kernel::DenseTangentBackwardWeights,
+        first_layer: call.tx.is_none(),
+        terms: call.samples,
+        params: params(d, call.samples),
+        buffers: &[&call.x.raw, &tx.raw, &call.dz.raw, &tdz.raw, &call.products.raw],
+        rows: d.outputs,
+        columns: d.inputs,
+        directions: call.directions,
     }
+    .run(gpu);
     add_bias(gpu, d, call.samples, call.directions, tdz, call.products);
     if let Some(tdx) = call.tdx {
         tdx.holds("tdx", call.directions * call.samples * d.inputs);
-        for range in ranges(d.outputs) {
-            gpu.queue.dispatch(Dispatch {
-                kernel: Kernel::DenseTangentBackwardInput,
-                first_layer: false,
-                work: (2 * call.directions * call.samples * d.inputs * range.len()) as u64,
-                params: bytes_of(&params(d, call.samples, range)),
-                buffers: &[&call.theta.raw, &call.vectors.raw, &call.dz.raw, &tdz.raw, &tdx.raw],
-                grid: tiles(call.samples, d.inputs, call.directions),
-            });
+        Product {
+            kernel: Kernel::DenseTangentBackwardInput,
+            first_layer: false,
+            terms: d.outputs,
+            params: params(d, call.samples),
+            buffers: &[&call.theta.raw, &call.vectors.raw, &call.dz.raw, &tdz.raw, &tdx.raw],
+            rows: call.samples,
+            columns: d.inputs,
+            directions: call.directions,
         }
+        .run(gpu);
     }
 }
 
@@ -162,7 +211,7 @@ fn mask(gpu: &GpuDevice, d: &Dense, samples: usize, directions: usize, y: &Buffe
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::ReluMask,
             first_layer: false,
-            params: bytes_of(&params(d, samples, 0..0)),
+            params: bytes_of(&params(d, samples)),
             buffers: &[&y.raw, &dy.raw],
             grid: flat(outputs, directions),
             work: (directions * outputs) as u64,
@@ -177,7 +226,7 @@ fn add_bias(gpu: &GpuDevice, d: &Dense, samples: usize, directions: usize, dz: &
             kernel: Kernel::ColumnSums,
             first_layer: false,
             work: (directions * d.outputs * range.len()) as u64,
-            params: bytes_of(&params(d, samples, range)),
+            params: bytes_of(&params(d, samples).over(&range)),
             buffers: &[&dz.raw, &to.raw],
             grid: flat(d.outputs, directions),
         });

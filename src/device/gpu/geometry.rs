@@ -13,13 +13,17 @@ const MAX_GROUPS: usize = 65_535;
 pub(super) const WORKGROUP: usize = 64;
 
 /// Side of the square of entries that one workgroup of the dense kernels computes.
-const DENSE_TILE: usize = 32;
+pub(super) const DENSE_TILE: usize = 32;
 
 /// Invocations that fill a large GPU: sums are sliced until there are as many.
 const FILL: usize = 1 << 17;
 
 /// Slices of one sum at most, so that adding them up stays cheap.
 const MAX_SLICES: usize = 1024;
+
+/// Multiply-adds in one submission: a display GPU's driver resets it after about two seconds, and this is half a second at
+/// the 20 GFLOP/s that the slowest integrated GPUs manage here.
+pub(super) const SUBMISSION_WORK: u64 = 5_000_000_000;
 
 /// To the shaders' integers.
 pub(super) fn to_u32(value: usize) -> u32 {
@@ -33,11 +37,6 @@ pub(super) fn flat(items: usize, z: usize) -> [u32; 3] {
     grid([groups.min(MAX_GROUPS), groups.div_ceil(MAX_GROUPS), z])
 }
 
-/// One workgroup for each tile of a matrix.
-pub(super) fn tiles(rows: usize, columns: usize, z: usize) -> [u32; 3] {
-    grid([columns.div_ceil(DENSE_TILE), rows.div_ceil(DENSE_TILE), z])
-}
-
 /// A grid, as it is.
 ///
 /// # Panics
@@ -45,6 +44,15 @@ pub(super) fn tiles(rows: usize, columns: usize, z: usize) -> [u32; 3] {
 pub(super) fn grid(groups: [usize; 3]) -> [u32; 3] {
     assert!(groups.iter().all(|&n| n <= MAX_GROUPS), "{groups:?} workgroups are too many; use smaller chunks");
     groups.map(to_u32)
+}
+
+/// `0..len`, which takes `work` multiply-adds in all, in ranges of at most `limit`, and the work of each.
+pub(super) fn pieces(len: usize, work: u64, limit: u64) -> impl Iterator<Item = (Range<usize>, u64)> {
+    let step = (len / work.div_ceil(limit).max(1) as usize).max(1);
+    (0..len).step_by(step).map(move |start| {
+        let end = (start + step).min(len);
+        (start..end, (work as f64 * (end - start) as f64 / len as f64) as u64)
+    })
 }
 
 /// `0..len` in ranges that one invocation can sum.
@@ -77,6 +85,15 @@ mod tests {
         assert_eq!(flat(1, 2), [1, 1, 2]);
         assert_eq!(flat(64 * 65_535, 1), [65_535, 1, 1]);
         assert_eq!(flat(64 * 65_535 + 1, 1), [65_535, 2, 1]);
+    }
+
+    #[test]
+    fn no_submission_is_too_long() {
+        for (len, work) in [(0, 0), (1, 1 << 40), (7, 6 * SUBMISSION_WORK), (1000, 3 * SUBMISSION_WORK + 1)] {
+            let cut: Vec<_> = pieces(len, work, SUBMISSION_WORK).collect();
+            assert_eq!(cut.iter().map(|(range, _)| range.len()).sum::<usize>(), len);
+            assert!(cut.iter().all(|(range, work)| range.len() == 1 || *work <= SUBMISSION_WORK), "{cut:?}");
+        }
     }
 
     #[test]

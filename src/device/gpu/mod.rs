@@ -74,6 +74,12 @@ impl GpuDevice {
         Ok(Self { max_len: (opened.max_bytes / 4) as usize, description: opened.description, queue })
     }
 
+    /// Changes how many multiply-adds one submission may take, so that tests see long work being cut.
+    #[doc(hidden)]
+    pub fn set_submission_work(&mut self, work: u64) {
+        self.queue.submission_work = work;
+    }
+
     /// What the adapter says about itself.
     pub fn adapter(&self) -> &AdapterDescription {
         &self.description

@@ -4,15 +4,15 @@
 //! short, because a display GPU's driver resets it after about two seconds.
 
 use super::adapter::Opened;
+use super::geometry::{SUBMISSION_WORK, pieces};
 use super::shader::{Access, KERNELS, Kernel, expand};
 use crate::{Error, Result};
 use pollster::block_on;
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use wgpu::{BufferUsages, PollType};
-
-/// Multiply-adds in one submission: half a second at the 20 GFLOP/s that the slowest integrated GPUs manage here.
-const SUBMISSION_WORK: u64 = 5_000_000_000;
 
 /// Commands in one submission.
 const SUBMISSION_LEN: usize = 256;
@@ -73,6 +73,8 @@ pub(super) struct Queue {
     scratch: Mutex<wgpu::Buffer>,
     /// The first error that no call could return.
     failure: Arc<Mutex<Option<String>>>,
+    /// Multiply-adds of one submission at most; [`SUBMISSION_WORK`] but in tests.
+    pub submission_work: u64,
 }
 
 /// A panic elsewhere while the lock was held leaves a list of commands that is still valid.
@@ -117,31 +119,35 @@ impl Queue {
             })
             .collect();
         let scratch = Mutex::new(storage_buffer(&device, 4));
-        Self { device, queue, pipelines, pending: Mutex::default(), scratch, failure }
+        Self { device, queue, pipelines, pending: Mutex::default(), scratch, failure, submission_work: SUBMISSION_WORK }
     }
 
     /// A zeroed buffer, or an error if there is no memory for it.
     pub(super) fn allocate(&self, bytes: u64) -> Result<wgpu::Buffer> {
         self.check()?;
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let buffer = storage_buffer(&self.device, bytes);
-        match block_on(scope.pop()) {
-            Some(_) => Err(Error::Device(format!(
-                "the GPU has no {} MiB to spare; use fewer samples or directions at a time",
-                bytes >> 20
-            ))),
-            None => Ok(buffer),
-        }
+        let attempt = || {
+            let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let buffer = storage_buffer(&self.device, bytes);
+            block_on(scope.pop()).is_none().then_some(buffer)
+        };
+        // Buffers that were dropped are freed when the commands that use them are done: wait for those, then try again.
+        let retry = || {
+            self.submit(&mut lock(&self.pending));
+            self.wait(PollType::wait_indefinitely());
+            attempt()
+        };
+        attempt().or_else(retry).ok_or_else(|| {
+            let mebibytes = bytes.div_ceil(1 << 20);
+            Error::Device(format!("the GPU has no {mebibytes} MiB to spare; use fewer samples or directions at a time"))
+        })
     }
 
     /// A buffer with these contents, for the small matrices of one call.
     pub(super) fn upload(&self, contents: &[f32]) -> wgpu::Buffer {
-        use wgpu::util::{BufferInitDescriptor, DeviceExt};
-        self.device.create_buffer_init(&BufferInitDescriptor {
-            label: None,
-            contents: bytemuck::cast_slice(contents),
-            usage: BufferUsages::STORAGE,
-        })
+        let buffer = storage_buffer(&self.device, 4 * contents.len() as u64);
+        // No command can use the new buffer yet, so this write may overtake those that wait.
+        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(contents));
+        buffer
     }
 
     /// The buffer of partial sums, grown to hold `len` scalars.
@@ -154,6 +160,11 @@ impl Queue {
             *scratch = storage_buffer(&self.device, bytes);
         }
         scratch
+    }
+
+    /// `0..len`, which takes `work` multiply-adds in all, in ranges that each fit a submission, and the work of each.
+    pub(super) fn pieces(&self, len: usize, work: usize) -> impl Iterator<Item = (Range<usize>, u64)> {
+        pieces(len, work as u64, self.submission_work)
     }
 
     /// Records one run of a kernel.
@@ -246,11 +257,11 @@ impl Queue {
 
     fn record(&self, command: Command, work: u64) {
         let mut pending = lock(&self.pending);
-        pending.commands.push(command);
-        pending.work += work;
-        if pending.work >= SUBMISSION_WORK || pending.commands.len() >= SUBMISSION_LEN {
+        if pending.work + work > self.submission_work || pending.commands.len() >= SUBMISSION_LEN {
             self.submit(&mut pending);
         }
+        pending.commands.push(command);
+        pending.work += work;
     }
 
     fn submit(&self, pending: &mut Pending) {
@@ -288,9 +299,14 @@ impl Queue {
     }
 
     fn wait(&self, poll: PollType) {
-        if let Err(error) = self.device.poll(poll) {
-            lock(&self.failure).get_or_insert(error.to_string());
-        }
+        // wgpu 30 panics when the device is lost while it polls (`handle_error_fatal` in its backend/wgpu_core.rs); a
+        // driver's reset is the user's bad luck and not a bug.
+        let message = match catch_unwind(AssertUnwindSafe(|| self.device.poll(poll))) {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the device was lost".into(),
+        };
+        lock(&self.failure).get_or_insert(message);
     }
 
     fn compile(&self, name: &str, pipeline: &Pipeline, first_layer: bool) -> wgpu::ComputePipeline {
@@ -341,4 +357,23 @@ fn storage_buffer(device: &wgpu::Device, bytes: u64) -> wgpu::Buffer {
         usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
         mapped_at_creation: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_device_is_an_error_and_not_a_panic() {
+        let opened = super::super::adapter::open(None).unwrap_or_else(|error| panic!("{error}"));
+        let queue = Queue::new(&opened, &|_, source| source.into());
+        let [from, to] = [8, 8].map(|bytes| queue.allocate(bytes).unwrap());
+        queue.device.destroy();
+        queue.copy(&from, 0, &to, 0, 8);
+        queue.write(&from, 0, &[0; 4]);
+        queue.upload(&[1.0]);
+        let message = queue.read(&to, 0, 8).expect_err("the device is gone").to_string();
+        assert!(message.starts_with("the GPU failed: "), "{message}");
+        assert!(queue.allocate(8).is_err());
+    }
 }

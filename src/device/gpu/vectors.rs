@@ -196,14 +196,22 @@ pub(super) fn combine(gpu: &GpuDevice, call: Combine<'_, GpuDevice>) {
             s[(j / COLUMNS * k + i) * COLUMNS + j % COLUMNS] = value as f32;
         }
     }
-    gpu.queue.dispatch(Dispatch {
-        kernel: Kernel::Combine,
-        first_layer: false,
-        params: bytes_of(&UpdateParams { rows: to_u32(call.rows), first: v, second: x }),
-        buffers: &[&call.v.buffer.raw, &gpu.queue.upload(&s), &call.x.buffer.raw],
-        grid: flat(call.rows.div_ceil(ROWS), tiles),
-        work: (call.rows * k * tiles * COLUMNS) as u64,
-    });
+    let s = gpu.queue.upload(&s);
+    for (range, work) in gpu.queue.pieces(call.rows, call.rows * k * tiles * COLUMNS) {
+        let start = to_u32(range.start);
+        gpu.queue.dispatch(Dispatch {
+            kernel: Kernel::Combine,
+            first_layer: false,
+            params: bytes_of(&UpdateParams {
+                rows: to_u32(range.len()),
+                first: Place { offset: v.offset + start, ..v },
+                second: Place { offset: x.offset + start, ..x },
+            }),
+            buffers: &[&call.v.buffer.raw, &s, &call.x.buffer.raw],
+            grid: flat(range.len().div_ceil(ROWS), tiles),
+            work,
+        });
+    }
 }
 
 /// A `rows x columns` matrix with rows of [`COLUMNS`], zeros beyond the original.

@@ -1,0 +1,148 @@
+//! What must hold of the Hessian as an operator, on every device.
+
+use crate::support::*;
+use eigenscope::data::{ImageShape, Samples};
+use eigenscope::device::cpu::CpuDevice;
+use eigenscope::device::{Device, Scalar};
+use eigenscope::network::Network;
+use eigenscope::objective::Objective;
+use proptest::prelude::*;
+
+/// Products on a device: samples in chunks of `chunk`, the primal kept within `memory`, `block` directions a pass.
+fn products<D: Device>(
+    device: &D,
+    (network, theta, samples): &(Network, Vec<f32>, Samples),
+    vectors: &[Vec<D::Scalar>],
+    chunk: usize,
+    memory: usize,
+    block: usize,
+) -> Vec<Vec<D::Scalar>> {
+    let objective = Objective::new(device, network, samples, chunk).unwrap();
+    let mut hessian = objective.linearize(&upload(device, &cast(theta)), memory).unwrap();
+    let (kept, chunks) = hessian.kept_chunks();
+    assert_eq!(kept == chunks, memory == usize::MAX, "{kept} of {chunks} chunks are kept");
+    vectors.chunks(block).flat_map(|group| hessian.hvp_host(group).unwrap()).collect()
+}
+
+fn problem() -> (Network, Vec<f32>, Samples) {
+    let shape = ImageShape { channels: 2, height: 11, width: 13 };
+    let network = Network::parse("conv 3x3 5, conv 5x5 7, dense 19, dense 10", shape, 10).unwrap();
+    let theta = seeded_theta(&network, 6, 0.1);
+    (network, theta, noise_samples(shape, 23, 10, 8))
+}
+
+/// Symmetry, linearity over the block, and independence of chunks, memory and blocks, to `tolerance` relative.
+fn check_operator<D: Device>(device: &D, tolerance: f64) {
+    let problem = problem();
+    let dim = problem.0.dim();
+    let (v, w): (Vec<D::Scalar>, Vec<D::Scalar>) = (direction(51, dim), direction(52, dim));
+    let (a, b) = (0.75, -1.5);
+    let mix: Vec<D::Scalar> =
+        v.iter().zip(&w).map(|(v, w)| D::Scalar::from_f64(a * v.widen() + b * w.widen())).collect();
+    let vectors = [v.clone(), w.clone(), mix];
+    let reference = products(device, &problem, &vectors, 64, usize::MAX, 3);
+
+    let (vhw, whv) = (dot(&v, &reference[1]), dot(&w, &reference[0]));
+    let size = norm(v.iter().map(|x| x.widen())) * norm(reference[1].iter().map(|x| x.widen()));
+    assert!((vhw - whv).abs() <= tolerance * size, "v'Hw = {vhw}, w'Hv = {whv}");
+
+    let combined: Vec<f64> =
+        reference[0].iter().zip(&reference[1]).map(|(hv, hw)| a * hv.widen() + b * hw.widen()).collect();
+    let error = relative_error(&reference[2], &combined);
+    assert!(error <= 4.0 * tolerance, "H(av + bw) differs from aHv + bHw by {error}");
+
+    for (chunk, block) in [(1, 1), (7, 2), (23, 3), (22, 1)] {
+        let other = products(device, &problem, &vectors, chunk, usize::MAX, block);
+        for (o, r) in other.iter().zip(&reference) {
+            let error = relative_error(o, r);
+            assert!(error <= tolerance, "chunks of {chunk}, blocks of {block}: {error}");
+        }
+    }
+}
+
+/// Two runs agree to the bit, and recomputing the primal changes no bit.
+fn check_bits<D: Device>(device: &D) {
+    let problem = problem();
+    let vectors: Vec<Vec<D::Scalar>> = (0..3).map(|seed| direction(60 + seed, problem.0.dim())).collect();
+    let reference = products(device, &problem, &vectors, 5, usize::MAX, 3);
+    let bits = |p: &[Vec<D::Scalar>]| p.concat().iter().map(|x| x.widen().to_bits()).collect::<Vec<_>>();
+    assert!(bits(&reference) == bits(&products(device, &problem, &vectors, 5, usize::MAX, 3)), "two runs differ");
+    assert!(bits(&reference) == bits(&products(device, &problem, &vectors, 5, 0, 3)), "recomputing changes bits");
+}
+
+#[test]
+fn the_f64_twin_is_a_symmetric_operator() {
+    check_operator(&CpuDevice::<f64>::new(), 1e-14);
+}
+
+#[test]
+fn the_f32_twin_is_a_symmetric_operator() {
+    check_operator(&CpuDevice::<f32>::new(), 4e-6);
+}
+
+#[test]
+fn the_twin_repeats_its_bits() {
+    check_bits(&CpuDevice::<f32>::new());
+    check_bits(&CpuDevice::<f64>::new());
+}
+
+#[test]
+fn the_gpu_is_a_symmetric_operator() {
+    check_operator(gpu(), 4e-6);
+}
+
+#[test]
+fn the_gpu_repeats_its_bits() {
+    check_bits(gpu());
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let problem = problem();
+    let v: Vec<Vec<f32>> = vec![direction(1, problem.0.dim())];
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| products(&CpuDevice::<f32>::new(), &problem, &v, 64, usize::MAX, 1))
+    };
+    assert!(on(1) == on(3));
+}
+
+#[test]
+fn a_diverged_network_is_reported() {
+    let (network, mut theta, samples) = problem();
+    theta[3] = f32::NAN;
+    let device = CpuDevice::<f32>::new();
+    let mut objective = Objective::new(&device, &network, &samples, 8).unwrap();
+    let message = objective.evaluate(&theta).unwrap_err().to_string();
+    assert!(message.contains("NaN") && message.contains("diverged"), "{message}");
+}
+
+#[test]
+fn images_of_another_shape_are_refused() {
+    let (network, _, _) = problem();
+    let device = CpuDevice::<f32>::new();
+    let mnist = mnist().train.first(3).unwrap();
+    let message = Objective::new(&device, &network, &mnist, 8).err().unwrap().to_string();
+    assert!(message.contains("28x28x1") && message.contains("11x13x2"), "{message}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// The f32 twin against the f64 twin on networks and images of any small shape.
+    #[test]
+    fn precisions_agree_on_any_network(
+        channels in 1usize..3, height in 4usize..12, width in 4usize..12, maps in 1usize..6,
+        kernel in prop::sample::select(vec![1usize, 3, 5]), hidden in 1usize..9, samples in 1usize..10, seed in 0u64..1000,
+    ) {
+        let shape = ImageShape { channels, height, width };
+        let text = format!("conv {kernel}x{kernel} {maps}, dense {hidden}, dense 4");
+        let network = Network::parse(&text, shape, 4).unwrap();
+        let theta = seeded_theta(&network, seed, 0.2);
+        let problem = (network, theta, noise_samples(shape, samples, 4, seed));
+        let dim = problem.0.dim();
+        let single = products(&CpuDevice::<f32>::new(), &problem, &[direction(seed, dim)], 4, usize::MAX, 1);
+        let double = products(&CpuDevice::<f64>::new(), &problem, &[direction(seed, dim)], 3, usize::MAX, 1);
+        prop_assert!(relative_error(&single[0], &double[0]) < 1e-4);
+    }
+}

@@ -1,0 +1,169 @@
+//! The program as a user starts it.
+
+use crate::support::*;
+use eigenscope::run::{TensorFile, read_metrics};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A small network on the embedded MNIST, for speed.
+const SMALL: &str = "conv 3x3 4, conv 3x3 6, dense 12, dense 10";
+
+fn eigenscope(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_eigenscope")).args(arguments).output().unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let output = eigenscope(&[arguments, &["--json"]].concat());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{arguments:?}: not one JSON object: {e}"))
+}
+
+/// The exit code and the error's line; there must be exactly one.
+fn failure(arguments: &[&str]) -> (i32, String) {
+    let output = eigenscope(arguments);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines: Vec<_> = error.lines().filter(|l| l.starts_with("error: ")).collect();
+    assert_eq!(lines.len(), 1, "{arguments:?} said: {error}");
+    assert!(output.stdout.is_empty() && !error.contains("panicked"));
+    (output.status.code().unwrap(), lines[0].to_string())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn train(out: &Path, steps: &str, extra: &[&str]) -> Value {
+    let arguments = ["train", "--device", "cpu", "--network", SMALL, "--steps", steps, "--checkpoint-every", "10"];
+    json(&[&arguments[..], &["--samples", "100", "--out", text(out)], extra].concat())
+}
+
+#[test]
+fn train_spectrum_and_hvp_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let trained = train(&out, "20", &[]);
+    let checkpoint = out.join("checkpoints/step-000020.safetensors");
+    assert_eq!(trained["checkpoint"].as_str(), checkpoint.to_str());
+    let rows = read_metrics(&out.join("metrics.csv")).unwrap();
+    assert_eq!(rows.iter().map(|r| r.step).collect::<Vec<_>>(), (0..=20).collect::<Vec<_>>());
+    assert_eq!(rows[20].subset_loss, trained["loss"].as_f64());
+
+    let pairs = folder.path().join("pairs.safetensors");
+    let common = ["--checkpoint", text(&checkpoint), "--samples", "100", "--device", "cpu"];
+    let ends = ["--largest", "4", "--smallest", "3", "--out", text(&pairs)];
+    let spectrum = json(&[&["spectrum"][..], &common, &ends].concat());
+    assert_eq!(spectrum["loss"].as_f64().unwrap(), trained["loss"].as_f64().unwrap());
+    let listed: Vec<f64> = spectrum["pairs"].as_array().unwrap().iter().map(|p| p["value"].as_f64().unwrap()).collect();
+    assert_eq!(listed.len(), 7);
+    assert!(listed.is_sorted_by(|a, b| a >= b) && listed[0] > 0.0 && listed[6] < 0.0, "{listed:?}");
+    assert!(spectrum["pairs"].as_array().unwrap().iter().all(|p| p["status"] == "converged"));
+    assert!(spectrum["hvps"].as_u64().unwrap() > 0 && spectrum["seconds"].as_f64().unwrap() > 0.0);
+
+    // The stored eigenvectors, multiplied by `hvp` in f64, give the stored eigenvalues back.
+    let file = TensorFile::read(&pairs).unwrap();
+    let (k, d) = (7, file.get("gradient").unwrap().shape[0]);
+    let eigenvectors = file.get("eigenvectors").unwrap();
+    assert_eq!(eigenvectors.shape, [k, d]);
+    let mut vectors = TensorFile::default();
+    vectors.insert("vectors", &[k, d], eigenvectors.data.clone());
+    let (input, output) = (folder.path().join("v.safetensors"), folder.path().join("o.safetensors"));
+    vectors.write(&input).unwrap();
+    let files = ["--vectors", text(&input), "--out", text(&output), "--precision", "f64"];
+    json(&[&["hvp"][..], &common, &files].concat());
+    let output = TensorFile::read(&output).unwrap();
+    let loss: f64 = output.metadata["loss"].parse().unwrap();
+    assert!((loss / spectrum["loss"].as_f64().unwrap() - 1.0).abs() < 1e-5);
+    let (products, vectors) = (output.get("products").unwrap().data.to_f64(), eigenvectors.data.to_f64());
+    for i in 0..k {
+        let (v, hv) = (&vectors[i * d..(i + 1) * d], &products[i * d..(i + 1) * d]);
+        let residual = norm(v.iter().zip(hv).map(|(v, hv)| hv - listed[i] * v));
+        assert!(residual <= 1.1e-3 * listed[i].abs().max(1e-3 * listed[0]), "pair {i}: residual {residual}");
+        assert!((norm(v.iter().copied()) - 1.0).abs() < 1e-5);
+        let largest = v.iter().fold(0.0f64, |m, &x| if x.abs() > m.abs() { x } else { m });
+        assert!(largest > 0.0, "the largest component of vector {i} is {largest}");
+    }
+}
+
+#[test]
+fn a_resumed_training_ends_with_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
+    train(&whole, "30", &[]);
+    train(&cut, "30", &[]);
+    // As if it had been killed after step 10: later files gone, the metrics cut short.
+    std::fs::remove_file(cut.join("checkpoints/step-000020.safetensors")).unwrap();
+    std::fs::remove_file(cut.join("checkpoints/step-000030.safetensors")).unwrap();
+    train(&cut, "30", &["--resume"]);
+    for file in ["metrics.csv", "run.toml", "checkpoints/step-000030.safetensors"] {
+        assert!(std::fs::read(whole.join(file)).unwrap() == std::fs::read(cut.join(file)).unwrap(), "{file} differs");
+    }
+    // A longer training may go on from a shorter one.
+    train(&cut, "40", &["--resume"]);
+    assert!(cut.join("checkpoints/step-000040.safetensors").exists());
+}
+
+#[test]
+fn figure_one_is_reproduced_resumed_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
+    let reproduce = |out: &Path, extra: &[&str]| {
+        let layers = format!("network.layers={SMALL}");
+        let settings = ["--set", &layers, "--set", "steps=20", "--set", "spectra.at=[0, 10, 20]"];
+        let smaller = ["--set", "spectra.samples=64", "--set", "validation_samples=50", "--out", text(out)];
+        json(&[&["reproduce", "fig1", "--device", "cpu"][..], &settings, &smaller, extra].concat())
+    };
+    let report = reproduce(&whole, &[]);
+    assert_eq!(report["eigenvalues"].as_array().unwrap().len(), 3 * 13);
+    let svg = std::fs::read_to_string(whole.join("figures/fig1.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("training step"));
+    assert!(std::fs::read(whole.join("figures/fig1.png")).unwrap().starts_with(b"\x89PNG"));
+
+    reproduce(&cut, &[]);
+    for gone in ["spectra/step-000010.safetensors", "checkpoints/step-000020.safetensors", "figures/fig1.svg"] {
+        std::fs::remove_file(cut.join(gone)).unwrap();
+    }
+    std::fs::remove_dir_all(cut.join("tables")).unwrap();
+    reproduce(&cut, &["--resume"]);
+    for file in ["tables/eigenvalues.csv", "tables/loss.csv", "figures/fig1.svg", "spectra/step-000010.safetensors"] {
+        assert!(std::fs::read(whole.join(file)).unwrap() == std::fs::read(cut.join(file)).unwrap(), "{file} differs");
+    }
+    let (code, message) = failure(&["reproduce", "fig1", "--device", "cpu", "--out", text(&whole)]);
+    assert!(code == 2 && message.contains("--resume"), "{message}");
+}
+
+#[test]
+fn wrong_usage_exits_with_two_and_failure_with_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = text(folder.path()).to_string() + "/new";
+    let missing = "no/such/file.safetensors";
+    for (arguments, code, hint) in [
+        (vec!["train", "--steps", "5", "--out", &out, "--device", "tpu"], 2, "auto, cpu, gpu"),
+        (vec!["train", "--steps", "5", "--out", &out, "--network", "dense 3"], 2, "dense 10"),
+        (vec!["train", "--steps", "5", "--out", &out, "--samples", "50001"], 2, "50000"),
+        (vec!["train", "--steps", "5", "--out", &out, "--data", "no/such/dir"], 1, "no/such/dir"),
+        (vec!["train", "--steps", "5", "--out", &out, "--dataset", "svhn"], 2, "mnist, idx, cifar10"),
+        (vec!["train", "--steps", "5", "--out", &out, "--checkpoint-every", "0"], 2, "at least 1"),
+        (vec!["spectrum", "--checkpoint", missing], 1, missing),
+        (vec!["hvp", "--checkpoint", missing, "--vectors", missing, "--out", &out], 1, missing),
+        (vec!["reproduce", "fig1", "--set", "spectra.sampels=3", "--out", &out], 2, "sampels"),
+        (vec!["bench", "hvp", "--block", "0", "--samples", "1", "--network", SMALL, "--device", "cpu"], 2, "--block"),
+        (vec!["bench", "hvp", "--device", "gpu", "--precision", "f64"], 2, "--device cpu"),
+        (vec!["train", "--steps", "many", "--out", &out], 2, "many"),
+    ] {
+        let (got, message) = failure(&arguments);
+        assert!(got == code && message.contains(hint), "{arguments:?}: exit {got}, {message}");
+    }
+    assert!(!Path::new(&out).exists(), "a refused command leaves nothing behind");
+}
+
+#[test]
+fn devices_and_bench_report() {
+    let devices = json(&["devices"]);
+    assert!(devices["auto"].is_string() && devices["adapters"].is_array());
+    let bench = json(&["bench", "hvp", "--samples", "20", "--block", "2", "--network", SMALL, "--device", "cpu"]);
+    for field in ["hvp_per_s", "gflop_per_s", "grad_per_s", "loss_per_s", "seconds"] {
+        assert!(bench[field].as_f64().unwrap() > 0.0, "{field}");
+    }
+}
