@@ -28,7 +28,15 @@ pub const DEAD: u8 = 4;
 
 /// f32 or f64.
 pub trait Scalar:
-    num_traits::Float + num_traits::NumAssign + Default + Send + Sync + std::fmt::Debug + std::iter::Sum + 'static
+    cpu::simd::SimdScalar
+    + num_traits::Float
+    + num_traits::NumAssign
+    + Default
+    + Send
+    + Sync
+    + std::fmt::Debug
+    + std::iter::Sum
+    + 'static
 {
     /// From the f32 of files and settings.
     fn from_f32(value: f32) -> Self;

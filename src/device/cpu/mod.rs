@@ -8,6 +8,7 @@ mod conv;
 mod dense;
 mod loss;
 mod matrix;
+pub(super) mod simd;
 mod vectors;
 
 use super::*;

@@ -4,14 +4,12 @@
 //! before the products. Samples are taken in groups of [`GROUP`]; each group has a gradient of its own, and the groups
 //! are added in order.
 
-use super::matrix::{Mat, MatMut};
-use super::{CpuDevice, by_sample};
+use super::GROUP;
+use crate::device::cpu::matrix::{Mat, MatMut};
+use crate::device::cpu::{CpuDevice, by_sample};
 use crate::device::{ConvBackward, ConvForward, ConvTangent, ConvTangentBackward, DEAD, Scalar};
 use crate::network::Conv;
 use rayon::prelude::*;
-
-/// Samples a task: small enough that a minibatch of 32 feeds four cores, large enough to amortise the scratch.
-const GROUP: usize = 8;
 
 type Cpu<T> = CpuDevice<T>;
 
@@ -103,7 +101,7 @@ fn tensors<'a, T>(c: &Conv, block: &'a [T], k: usize) -> (Mat<'a, T>, &'a [T]) {
     (Mat::new(&vector[c.weight..], c.out_channels, c.patch_len()), &vector[c.bias..c.bias + c.out_channels])
 }
 
-pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, Cpu<T>>) {
+pub(in crate::device::cpu) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, Cpu<T>>) {
     let (w, b) = tensors(c, call.theta, 0);
     let (area, cells, len) = (c.height * c.width, c.pooled_height() * c.pooled_width(), c.output_len());
     let outputs = call.p[..call.samples * len].par_chunks_mut(GROUP * len);

@@ -1,0 +1,407 @@
+//! The conv block's tangents and adjoints, worked out only where an output is routed.
+//!
+//! Three of four positions of every 2x2 window, and all of a dead one, carry neither tangent nor adjoint: on LeNet's second
+//! layer the work is a sixth of the dense products', and these kernels run 4 times as fast as im2col and `gemm`
+//! (benches/RESULTS.md). A patch of one block of channels is `K` runs of `K` lines, so vectors lie over patch and channels
+//! and the kernels are products of short runs with scalars or with each other:
+//!
+//! * tangent: up to eight outputs of a channel share each load of its weights;
+//! * weights: a row of taps stays in registers while the channel's outputs stream by;
+//! * input: a row of a patch stays in registers while the channels that chose the position stream by.
+//!
+//! Loads bound them, not arithmetic: each feeds about one multiply-add.
+
+use super::GROUP;
+use super::layout::{Layout, Routes};
+use crate::device::cpu::simd::{CHANNELS, Line, SimdScalar};
+use crate::device::cpu::{CpuDevice, by_sample};
+use crate::device::{ConvBackward, ConvTangent, ConvTangentBackward, Scalar};
+use crate::network::Conv;
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+type Cpu<T> = CpuDevice<T>;
+
+/// Whether the lines of channels are full enough to be worth it.
+pub(super) fn pays(c: &Conv) -> bool {
+    c.in_channels >= CHANNELS / 2
+}
+
+/// `K` lines from `at`.
+#[inline(always)]
+fn run<T, const K: usize>(lines: &[Line<T>], at: usize) -> &[Line<T>; K] {
+    lines[at..at + K].try_into().expect("K lines")
+}
+
+/// Vectors a line.
+#[inline(always)]
+fn per_line<T: SimdScalar, S: Simd>() -> usize {
+    CHANNELS / T::lanes::<S>()
+}
+
+/// `z[i] += w . patch_i` for the outputs of every channel.
+struct Dots<'a, T, const K: usize> {
+    layout: Layout,
+    routes: &'a Routes,
+    /// Weights, output channel first.
+    weights: &'a [Line<T>],
+    image: &'a [Line<T>],
+    /// By entry of the routes.
+    z: &'a mut [T],
+}
+
+impl<T: Scalar, const K: usize> Dots<'_, T, K> {
+    /// `R` outputs at once: each load of the weights feeds them all.
+    #[inline(always)]
+    fn some<S: Simd, const R: usize>(
+        simd: S,
+        weights: &[Line<T>],
+        image: &[Line<T>],
+        row: usize,
+        at: &[usize],
+    ) -> [T; R] {
+        let mut sums = [T::splat(simd, T::zero()); R];
+        for ky in 0..K {
+            let w = run::<T, K>(weights, ky * K);
+            let x: [&[Line<T>; K]; R] = std::array::from_fn(|r| run(image, at[r] + ky * row));
+            for kx in 0..K {
+                for e in 0..per_line::<T, S>() {
+                    let w = T::load::<S>(&w[kx], e);
+                    for r in 0..R {
+                        sums[r] = T::vfma(simd, w, T::load::<S>(&x[r][kx], e), sums[r]);
+                    }
+                }
+            }
+        }
+        sums.map(|s| T::vsum(simd, s))
+    }
+}
+
+impl<T: Scalar, const K: usize> WithSimd for Dots<'_, T, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Layout { blocks, plane, row, taps, .. } = self.layout;
+        // Block by block: one block of an image fits the first-level cache, all of them do not.
+        for block in 0..blocks {
+            let image = &self.image[block * plane..(block + 1) * plane];
+            for (oc, bounds) in self.routes.starts.windows(2).enumerate() {
+                let weights = &self.weights[(oc * blocks + block) * taps..][..taps];
+                let mut patches = &self.routes.patches[bounds[0]..bounds[1]];
+                let mut z = &mut self.z[bounds[0]..bounds[1]];
+                // Cut evenly, into pieces of at most eight: a lone output would wait for its own multiply-adds.
+                let mut pieces = patches.len().div_ceil(8);
+                while pieces > 0 {
+                    let size = patches.len().div_ceil(pieces);
+                    let (at, rest) = patches.split_at(size);
+                    let (out, rest_z) = z.split_at_mut(size);
+                    macro_rules! take {
+                        ($r:literal) => {{
+                            let sums = Self::some::<S, $r>(simd, weights, image, row, at);
+                            out.iter_mut().zip(sums).for_each(|(z, s)| *z += s);
+                        }};
+                    }
+                    match size {
+                        1 => take!(1),
+                        2 => take!(2),
+                        3 => take!(3),
+                        4 => take!(4),
+                        5 => take!(5),
+                        6 => take!(6),
+                        7 => take!(7),
+                        _ => take!(8),
+                    }
+                    (patches, z) = (rest, rest_z);
+                    pieces -= 1;
+                }
+            }
+        }
+    }
+}
+
+/// `dw += sum_i d[i] patch_i` for every channel.
+struct WeightSums<'a, T, const K: usize> {
+    layout: Layout,
+    routes: &'a Routes,
+    /// By entry of the routes.
+    d: &'a [T],
+    image: &'a [Line<T>],
+    /// Output channel first.
+    dw: &'a mut [Line<T>],
+}
+
+impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Layout { blocks, plane, row, taps, .. } = self.layout;
+        for block in 0..blocks {
+            let image = &self.image[block * plane..(block + 1) * plane];
+            for (oc, bounds) in self.routes.starts.windows(2).enumerate() {
+                let dw = &mut self.dw[(oc * blocks + block) * taps..][..taps];
+                let patches = &self.routes.patches[bounds[0]..bounds[1]];
+                let d = &self.d[bounds[0]..bounds[1]];
+                for (ky, dw) in dw.chunks_exact_mut(K).enumerate() {
+                    let dw: &mut [Line<T>; K] = dw.try_into().expect("K lines");
+                    for half in 0..per_line::<T, S>() / 2 {
+                        let mut sums: [[_; 2]; K] =
+                            std::array::from_fn(|kx| [0, 1].map(|e| T::load::<S>(&dw[kx], 2 * half + e)));
+                        for (&d, &at) in d.iter().zip(patches) {
+                            let d = T::splat(simd, d);
+                            let x = run::<T, K>(image, at + ky * row);
+                            for kx in 0..K {
+                                for e in 0..2 {
+                                    let x = T::load::<S>(&x[kx], 2 * half + e);
+                                    sums[kx][e] = T::vfma(simd, d, x, sums[kx][e]);
+                                }
+                            }
+                        }
+                        for kx in 0..K {
+                            for e in 0..2 {
+                                T::store::<S>(&mut dw[kx], 2 * half + e, sums[kx][e]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `dx[patch] += sum_c d[c] w_c` over the channels that chose the patch's position, for every position.
+struct InputSums<'a, T, const K: usize> {
+    layout: Layout,
+    routes: &'a Routes,
+    /// By entry of the routes.
+    d: &'a [T],
+    /// Block and row of taps first.
+    weights: &'a [Line<T>],
+    /// Bordered image; what falls on the border is dropped later.
+    dx: &'a mut [Line<T>],
+}
+
+impl<T: Scalar, const K: usize> WithSimd for InputSums<'_, T, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Layout { plane, row, .. } = self.layout;
+        let channels = self.routes.starts.len() - 1;
+        for (slice, weights) in self.weights.chunks_exact(channels * K).enumerate() {
+            let (block, ky) = (slice / K, slice % K);
+            let dx = &mut self.dx[block * plane..(block + 1) * plane];
+            let mut first = 0;
+            for &(patch, end) in &self.routes.positions {
+                let members = &self.routes.members[first..end];
+                first = end;
+                let at = patch + ky * row;
+                let dx: &mut [Line<T>; K] = (&mut dx[at..at + K]).try_into().expect("K lines");
+                for half in 0..per_line::<T, S>() / 2 {
+                    let mut sums = [[T::splat(simd, T::zero()); 2]; K];
+                    for &(oc, entry) in members {
+                        let d = T::splat(simd, self.d[entry]);
+                        let w = run::<T, K>(weights, oc * K);
+                        for kx in 0..K {
+                            for e in 0..2 {
+                                let w = T::load::<S>(&w[kx], 2 * half + e);
+                                sums[kx][e] = T::vfma(simd, d, w, sums[kx][e]);
+                            }
+                        }
+                    }
+                    for kx in 0..K {
+                        for e in 0..2 {
+                            let before = T::load::<S>(&dx[kx], 2 * half + e);
+                            T::store::<S>(&mut dx[kx], 2 * half + e, T::vadd(simd, before, sums[kx][e]));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The layer's `(weight, bias)` in direction `k` of a block of parameter vectors.
+fn tensors<'a, T>(c: &Conv, block: &'a [T], k: usize) -> (&'a [T], &'a [T]) {
+    let vector = &block[k * c.pitch..];
+    (&vector[c.weight..c.weight + c.weight_len()], &vector[c.bias..c.bias + c.out_channels])
+}
+
+pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, call: ConvTangent<'_, Cpu<T>>) {
+    let layout = Layout::new(c);
+    let arch = Arch::new();
+    let (input_len, output_len) = (c.input_len(), c.output_len());
+    let pack = |vector: &[T]| layout.pack_weights(c, vector, Layout::by_channel);
+    let w = pack(tensors(c, call.theta, 0).0);
+    let tw: Vec<_> = (0..call.directions).map(|k| pack(tensors(c, call.vectors, k).0)).collect();
+    let mut tp = by_sample(call.tp, call.directions, call.samples, output_len);
+    tp.par_chunks_mut(GROUP).enumerate().for_each(|(group, tp)| {
+        let mut routes = Routes::default();
+        let mut image = vec![Line::zero(); layout.image];
+        let mut timage = vec![Line::zero(); layout.image];
+        let mut z = Vec::new();
+        for (n, tp) in (group * GROUP..).zip(tp) {
+            routes.list(c, &layout, &call.route[n * output_len..(n + 1) * output_len]);
+            layout.pack_image(c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
+            for (k, tp) in tp.iter_mut().enumerate() {
+                z.clear();
+                z.resize(routes.outputs.len(), T::zero());
+                arch.dispatch(Dots::<T, K> { layout, routes: &routes, weights: &tw[k], image: &image, z: &mut z });
+                if let Some(tx) = call.tx {
+                    let at = (k * call.samples + n) * input_len;
+                    layout.pack_image(c, &tx[at..at + input_len], &mut timage);
+                    arch.dispatch(Dots::<T, K> { layout, routes: &routes, weights: &w, image: &timage, z: &mut z });
+                }
+                tp.fill(T::zero());
+                let (_, tb) = tensors(c, call.vectors, k);
+                for (bounds, &tb) in routes.starts.windows(2).zip(tb) {
+                    for entry in bounds[0]..bounds[1] {
+                        tp[routes.outputs[entry]] = z[entry] + tb;
+                    }
+                }
+            }
+        }
+    });
+}
+
+pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, call: ConvBackward<'_, Cpu<T>>) {
+    let layout = Layout::new(c);
+    let arch = Arch::new();
+    let (input_len, output_len) = (c.input_len(), c.output_len());
+    let w = layout.pack_weights(c, tensors(c, call.theta, 0).0, Layout::by_row);
+    let mut none = vec![];
+    let wants_dx = call.dx.is_some();
+    let mut dx = by_sample(call.dx.unwrap_or(&mut none), usize::from(wants_dx), call.samples, input_len);
+    let partials: Vec<Partial<T>> = dx
+        .par_chunks_mut(GROUP)
+        .enumerate()
+        .map(|(group, dx)| {
+            let mut partial = Partial::new(c, &layout, 1);
+            let mut routes = Routes::default();
+            let mut image = vec![Line::zero(); layout.image];
+            let mut dimage = image.clone();
+            let mut d = Vec::new();
+            for (n, dx) in (group * GROUP..).zip(dx) {
+                routes.list(c, &layout, &call.route[n * output_len..(n + 1) * output_len]);
+                gather(&routes, &call.dp[n * output_len..(n + 1) * output_len], &mut d);
+                layout.pack_image(c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
+                let dw = &mut partial.weights[..];
+                arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d: &d, image: &image, dw });
+                add_biases(&routes, &d, &mut partial.biases);
+                if let Some(dx) = dx.first_mut() {
+                    routes.sort_by_position();
+                    dimage.fill(Line::zero());
+                    arch.dispatch(InputSums::<T, K> { layout, routes: &routes, d: &d, weights: &w, dx: &mut dimage });
+                    layout.unpack_image(c, &dimage, dx);
+                }
+            }
+            partial
+        })
+        .collect();
+    Partial::add_all(c, &layout, &partials, call.gradient, 1);
+}
+
+pub(super) fn tangent_backward<T: Scalar, const K: usize>(c: &Conv, call: ConvTangentBackward<'_, Cpu<T>>) {
+    let layout = Layout::new(c);
+    let arch = Arch::new();
+    let (input_len, output_len) = (c.input_len(), c.output_len());
+    let pack = |vector: &[T]| layout.pack_weights(c, vector, Layout::by_row);
+    let w = pack(tensors(c, call.theta, 0).0);
+    let tw: Vec<_> = (0..call.directions).map(|k| pack(tensors(c, call.vectors, k).0)).collect();
+    let mut none = vec![];
+    let wants_tdx = call.tdx.is_some();
+    let directions = if wants_tdx { call.directions } else { 0 };
+    let mut tdx = by_sample(call.tdx.unwrap_or(&mut none), directions, call.samples, input_len);
+    let partials: Vec<Partial<T>> = tdx
+        .par_chunks_mut(GROUP)
+        .enumerate()
+        .map(|(group, tdx)| {
+            let mut partial = Partial::new(c, &layout, call.directions);
+            let mut routes = Routes::default();
+            let mut image = vec![Line::zero(); layout.image];
+            let (mut timage, mut tdimage) = (image.clone(), image.clone());
+            let (mut d, mut td) = (Vec::new(), Vec::new());
+            for (n, tdx) in (group * GROUP..).zip(tdx) {
+                routes.list(c, &layout, &call.route[n * output_len..(n + 1) * output_len]);
+                if wants_tdx {
+                    routes.sort_by_position();
+                }
+                let routes = &routes;
+                gather(routes, &call.dp[n * output_len..(n + 1) * output_len], &mut d);
+                layout.pack_image(c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
+                for k in 0..call.directions {
+                    let at = k * call.samples + n;
+                    gather(routes, &call.tdp[at * output_len..(at + 1) * output_len], &mut td);
+                    let (dw, biases) = partial.direction(c, &layout, k);
+                    arch.dispatch(WeightSums::<T, K> { layout, routes, d: &td, image: &image, dw });
+                    if let Some(tx) = call.tx {
+                        layout.pack_image(c, &tx[at * input_len..(at + 1) * input_len], &mut timage);
+                        arch.dispatch(WeightSums::<T, K> { layout, routes, d: &d, image: &timage, dw });
+                    }
+                    add_biases(routes, &td, biases);
+                    if let Some(tdx) = tdx.get_mut(k) {
+                        tdimage.fill(Line::zero());
+                        let dx = &mut tdimage[..];
+                        arch.dispatch(InputSums::<T, K> { layout, routes, d: &td, weights: &w, dx });
+                        arch.dispatch(InputSums::<T, K> { layout, routes, d: &d, weights: &tw[k], dx });
+                        layout.unpack_image(c, &tdimage, tdx);
+                    }
+                }
+            }
+            partial
+        })
+        .collect();
+    Partial::add_all(c, &layout, &partials, call.products, call.directions);
+}
+
+/// The live entries of an adjoint (OC, H/2, W/2).
+fn gather<T: Scalar>(routes: &Routes, dp: &[T], d: &mut Vec<T>) {
+    d.clear();
+    d.extend(routes.outputs.iter().map(|&i| dp[i]));
+}
+
+/// `db += sum dz`.
+fn add_biases<T: Scalar>(routes: &Routes, d: &[T], db: &mut [T]) {
+    for (bounds, db) in routes.starts.windows(2).zip(db) {
+        *db += d[bounds[0]..bounds[1]].iter().copied().sum();
+    }
+}
+
+/// A group's sums over its samples, for all directions.
+struct Partial<T> {
+    /// (directions, output channel first).
+    weights: Vec<Line<T>>,
+    /// (directions, OC).
+    biases: Vec<T>,
+}
+
+impl<T: Scalar> Partial<T> {
+    fn new(c: &Conv, layout: &Layout, directions: usize) -> Self {
+        let weights = vec![Line::zero(); directions * layout.weights];
+        Self { weights, biases: vec![T::zero(); directions * c.out_channels] }
+    }
+
+    /// Weights and biases of direction `k`.
+    fn direction(&mut self, c: &Conv, layout: &Layout, k: usize) -> (&mut [Line<T>], &mut [T]) {
+        let weights = &mut self.weights[k * layout.weights..(k + 1) * layout.weights];
+        (weights, &mut self.biases[k * c.out_channels..(k + 1) * c.out_channels])
+    }
+
+    /// Adds the groups' sums to a block of parameter vectors, in order of the groups.
+    fn add_all(c: &Conv, layout: &Layout, partials: &[Self], block: &mut [T], directions: usize) {
+        let vectors: Vec<_> = block.chunks_mut(c.pitch).take(directions).enumerate().collect();
+        vectors.into_par_iter().for_each(|(k, vector)| {
+            let mut sum = vec![Line::zero(); layout.weights];
+            let biases = k * c.out_channels..(k + 1) * c.out_channels;
+            for partial in partials {
+                for (s, p) in sum.iter_mut().zip(&partial.weights[k * layout.weights..]) {
+                    s.0.iter_mut().zip(p.0).for_each(|(s, p): (&mut T, T)| *s += p);
+                }
+                let target = &mut vector[c.bias..c.bias + c.out_channels];
+                target.iter_mut().zip(&partial.biases[biases.clone()]).for_each(|(t, &b)| *t += b);
+            }
+            layout.add_weights(c, &sum, &mut vector[c.weight..c.weight + c.weight_len()]);
+        });
+    }
+}
