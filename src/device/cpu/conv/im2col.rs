@@ -70,20 +70,24 @@ fn col2im<T: Scalar>(c: &Conv, columns: &[T], image: &mut [T]) {
     }
 }
 
-/// Offset, inside a channel's plane, of position `code` of pooled output `cell`.
-fn position(c: &Conv, cell: usize, code: u8) -> usize {
-    let (y, x) = (cell / c.pooled_width(), cell % c.pooled_width());
-    (2 * y + usize::from(code >> 1)) * c.width + 2 * x + usize::from(code & 1)
-}
-
 /// Calls `f(channel, output index, position in z)` for every live output of a sample.
 fn for_each_live(c: &Conv, route: &[u8], mut f: impl FnMut(usize, usize, usize)) {
-    let (cells, area) = (c.pooled_height() * c.pooled_width(), c.height * c.width);
+    for_each_output(c, |channel, i, window| {
+        let code = usize::from(route[i] & 3);
+        if route[i] != DEAD {
+            f(channel, i, window + (code >> 1) * c.width + (code & 1));
+        }
+    });
+}
+
+/// Calls `f(channel, output index, first position of its window in z)` for every pooled output of a sample.
+fn for_each_output(c: &Conv, mut f: impl FnMut(usize, usize, usize)) {
+    let mut i = 0;
     for channel in 0..c.out_channels {
-        for cell in 0..cells {
-            let i = channel * cells + cell;
-            if route[i] != DEAD {
-                f(channel, i, channel * area + position(c, cell, route[i]));
+        for y in 0..c.pooled_height() {
+            for x in 0..c.pooled_width() {
+                f(channel, i, (channel * c.height + 2 * y) * c.width + 2 * x);
+                i += 1;
             }
         }
     }
@@ -103,7 +107,7 @@ fn tensors<'a, T>(c: &Conv, block: &'a [T], k: usize) -> (Mat<'a, T>, &'a [T]) {
 
 pub(in crate::device::cpu) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, Cpu<T>>) {
     let (w, b) = tensors(c, call.theta, 0);
-    let (area, cells, len) = (c.height * c.width, c.pooled_height() * c.pooled_width(), c.output_len());
+    let (area, len) = (c.height * c.width, c.output_len());
     let outputs = call.p[..call.samples * len].par_chunks_mut(GROUP * len);
     let routes = call.route[..call.samples * len].par_chunks_mut(GROUP * len);
     let inputs = call.x[..call.samples * c.input_len()].par_chunks(GROUP * c.input_len());
@@ -114,23 +118,17 @@ pub(in crate::device::cpu) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_,
         for ((p, route), x) in samples {
             im2col(c, x, &mut columns);
             MatMut::new(&mut z, c.out_channels, area).set_product(w, Mat::new(&columns, c.patch_len(), area));
-            for channel in 0..c.out_channels {
-                for cell in 0..cells {
-                    let at = |code| z[channel * area + position(c, cell, code)];
+            for_each_output(c, |channel, i, window| {
+                let mut value = z[window];
+                let mut code = 0;
+                for (other, at) in [(1, window + 1), (2, window + c.width), (3, window + c.width + 1)] {
                     // A strict comparison: ties go to the first position.
-                    let (code, best) =
-                        (1..4).fold(
-                            (0, at(0)),
-                            |(code, best), other| {
-                                if at(other) > best { (other, at(other)) } else { (code, best) }
-                            },
-                        );
-                    let value = best + b[channel];
-                    let i = channel * cells + cell;
-                    // Written so that a NaN stays visible instead of dying at the ReLU.
-                    (p[i], route[i]) = if value <= T::zero() { (T::zero(), DEAD) } else { (value, code) };
+                    (value, code) = if z[at] > value { (z[at], other) } else { (value, code) };
                 }
-            }
+                value += b[channel];
+                // Written so that a NaN stays visible instead of dying at the ReLU.
+                (p[i], route[i]) = if value <= T::zero() { (T::zero(), DEAD) } else { (value, code) };
+            });
         }
     });
 }

@@ -5,8 +5,17 @@ use crate::device::{DEAD, Scalar};
 use crate::network::Conv;
 
 /// Sizes of the packed arrays, counted in lines.
+///
+/// A first layer with one or three channels would leave its lines nearly empty. It is *unfolded*: every tap of every channel
+/// becomes a channel of its own, shifted, and the convolution one of kernel 1, whose weights lie in memory as before.
 #[derive(Clone, Copy)]
 pub struct Layout {
+    /// Side of the kernel that the packed arrays are for.
+    pub kernel: usize,
+    /// The layer's own kernel, if it was unfolded.
+    unfolded: Option<usize>,
+    /// Input channels that the packed arrays are for.
+    channels: usize,
     /// Blocks of [`CHANNELS`] input channels; the last is filled up with zeros.
     pub blocks: usize,
     /// A row of a bordered image.
@@ -22,16 +31,33 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// The layer as it is.
     pub fn new(c: &Conv) -> Self {
-        let blocks = c.in_channels.div_ceil(CHANNELS);
-        let row = c.width + c.kernel - 1;
-        let plane = row * (c.height + c.kernel - 1);
-        let taps = c.kernel * c.kernel;
-        Self { blocks, row, plane, image: blocks * plane, taps, weights: c.out_channels * blocks * taps }
+        Self::sized(c, c.kernel, c.in_channels, None)
+    }
+
+    /// The layer unfolded.
+    pub fn unfolded(c: &Conv) -> Self {
+        Self::sized(c, 1, c.patch_len(), Some(c.kernel))
+    }
+
+    fn sized(c: &Conv, kernel: usize, channels: usize, unfolded: Option<usize>) -> Self {
+        let blocks = channels.div_ceil(CHANNELS);
+        let row = c.width + kernel - 1;
+        let plane = row * (c.height + kernel - 1);
+        let (taps, image) = (kernel * kernel, blocks * plane);
+        Self { kernel, unfolded, channels, blocks, row, plane, image, taps, weights: c.out_channels * blocks * taps }
     }
 
     /// Copies a sample (IC, H, W) into the inside of a bordered image; the border stays as it is.
     pub fn pack_image<T: Scalar>(&self, c: &Conv, sample: &[T], image: &mut [Line<T>]) {
+        if let Some(kernel) = self.unfolded {
+            return match kernel {
+                3 => self.unfold_image(c, kernel, sample, image, copy_array::<T, 3>),
+                5 => self.unfold_image(c, kernel, sample, image, copy_array::<T, 5>),
+                _ => self.unfold_image(c, kernel, sample, image, <[T]>::copy_from_slice),
+            };
+        }
         let (pad, area) = (c.kernel / 2, c.height * c.width);
         for (block, channels) in sample.chunks(CHANNELS * area).enumerate() {
             for y in 0..c.height {
@@ -40,6 +66,40 @@ impl Layout {
                     for (channel, value) in channels.chunks_exact(area).zip(&mut line.0) {
                         *value = channel[y * c.width + x];
                     }
+                }
+            }
+        }
+    }
+
+    /// Channel (ic, ky, kx) of the image is channel ic of the sample, shifted: a pixel's lines are its patch.
+    ///
+    /// `copy` copies a row of taps; a copy of known length is several times as fast as one that is not.
+    fn unfold_image<T: Scalar>(
+        &self,
+        c: &Conv,
+        kernel: usize,
+        sample: &[T],
+        image: &mut [Line<T>],
+        copy: impl Fn(&mut [T], &[T]),
+    ) {
+        let (pad, row) = (kernel / 2, c.width + kernel - 1);
+        let plane = row * (c.height + kernel - 1);
+        let mut bordered = vec![T::zero(); c.in_channels * plane];
+        for (i, from) in sample.chunks_exact(c.width).enumerate() {
+            let (ic, y) = (i / c.height, i % c.height);
+            bordered[ic * plane + (y + pad) * row + pad..][..c.width].copy_from_slice(from);
+        }
+        let mut patch = vec![T::zero(); self.blocks * CHANNELS];
+        for y in 0..c.height {
+            for x in 0..c.width {
+                for ic in 0..c.in_channels {
+                    for ky in 0..kernel {
+                        let to = &mut patch[(ic * kernel + ky) * kernel..][..kernel];
+                        copy(to, &bordered[ic * plane + (y + ky) * row + x..][..kernel]);
+                    }
+                }
+                for (block, line) in patch.chunks_exact(CHANNELS).enumerate() {
+                    image[block * self.plane + y * self.row + x].0.copy_from_slice(line);
                 }
             }
         }
@@ -61,13 +121,13 @@ impl Layout {
     }
 
     /// Where the line of (output channel, block, ky, kx) lies when the output channel comes first.
-    pub fn by_channel(&self, c: &Conv, oc: usize, block: usize, ky: usize, kx: usize) -> usize {
-        ((oc * self.blocks + block) * c.kernel + ky) * c.kernel + kx
+    pub fn by_channel(&self, _: &Conv, oc: usize, block: usize, ky: usize, kx: usize) -> usize {
+        ((oc * self.blocks + block) * self.kernel + ky) * self.kernel + kx
     }
 
     /// Where it lies when block and row of taps come first, so that a slice of all output channels is contiguous.
     pub fn by_row(&self, c: &Conv, oc: usize, block: usize, ky: usize, kx: usize) -> usize {
-        ((block * c.kernel + ky) * c.out_channels + oc) * c.kernel + kx
+        ((block * self.kernel + ky) * c.out_channels + oc) * self.kernel + kx
     }
 
     /// Packs weights (OC, IC, K, K) in either order.
@@ -80,9 +140,9 @@ impl Layout {
         let mut lines = vec![Line::zero(); self.weights];
         let mut tap = weights.iter();
         for oc in 0..c.out_channels {
-            for ic in 0..c.in_channels {
-                for ky in 0..c.kernel {
-                    for kx in 0..c.kernel {
+            for ic in 0..self.channels {
+                for ky in 0..self.kernel {
+                    for kx in 0..self.kernel {
                         let line = place(self, c, oc, ic / CHANNELS, ky, kx);
                         lines[line].0[ic % CHANNELS] = *tap.next().expect("one weight a tap");
                     }
@@ -96,9 +156,9 @@ impl Layout {
     pub fn add_weights<T: Scalar>(&self, c: &Conv, lines: &[Line<T>], weights: &mut [T]) {
         let mut tap = weights.iter_mut();
         for oc in 0..c.out_channels {
-            for ic in 0..c.in_channels {
-                for ky in 0..c.kernel {
-                    for kx in 0..c.kernel {
+            for ic in 0..self.channels {
+                for ky in 0..self.kernel {
+                    for kx in 0..self.kernel {
                         let line = self.by_channel(c, oc, ic / CHANNELS, ky, kx);
                         *tap.next().expect("one weight a tap") += lines[line].0[ic % CHANNELS];
                     }
@@ -108,19 +168,27 @@ impl Layout {
     }
 }
 
+#[inline(always)]
+fn copy_array<T: Copy, const N: usize>(to: &mut [T], from: &[T]) {
+    let from: &[T; N] = from.try_into().expect("N scalars");
+    to.copy_from_slice(from);
+}
+
 /// The live outputs of one sample, listed by channel, and the same by position.
 #[derive(Default)]
 pub struct Routes {
     /// Channel `oc`'s outputs are entries `starts[oc]..starts[oc + 1]`.
     pub starts: Vec<usize>,
     /// Index of each entry in the sample's pooled outputs.
-    pub outputs: Vec<usize>,
+    pub outputs: Vec<u32>,
     /// First line, in a block's plane, of the patch that each entry's routed position sees.
-    pub patches: Vec<usize>,
+    pub patches: Vec<u32>,
+    /// No patch is larger.
+    pub last_patch: u32,
     /// Positions that some output was routed to: (patch, end of its entries in `members`).
     pub positions: Vec<(usize, usize)>,
     /// (channel, entry), position after position.
-    pub members: Vec<(usize, usize)>,
+    pub members: Vec<(u32, u32)>,
     /// Scratch of the counting sort.
     counts: Vec<usize>,
 }
@@ -129,25 +197,32 @@ impl Routes {
     /// Lists the outputs that `route` (OC, H/2, W/2) says are live.
     pub fn list(&mut self, c: &Conv, layout: &Layout, route: &[u8]) {
         self.starts.clear();
-        self.outputs.clear();
-        self.patches.clear();
         self.starts.push(0);
+        self.outputs.resize(route.len(), 0);
+        self.patches.resize(route.len(), 0);
         self.counts.clear();
         self.counts.resize(layout.plane + 1, 0);
-        let width = c.pooled_width();
-        for channel in route.chunks_exact(c.pooled_height() * width) {
-            let first = (self.starts.len() - 1) * channel.len();
-            for (cell, &code) in channel.iter().enumerate() {
-                if code != DEAD {
-                    let (y, x) = (cell / width, cell % width);
-                    let patch = (2 * y + usize::from(code >> 1)) * layout.row + 2 * x + usize::from(code & 1);
-                    self.outputs.push(first + cell);
-                    self.patches.push(patch);
-                    self.counts[patch + 1] += 1;
+        self.last_patch = 0;
+        let (mut live, mut output) = (0, 0);
+        for channel in route.chunks_exact(c.pooled_height() * c.pooled_width()) {
+            for (y, row) in channel.chunks_exact(c.pooled_width()).enumerate() {
+                for (x, &code) in row.iter().enumerate() {
+                    // Every entry is written and a dead one then overwritten: whether it is dead no branch can predict.
+                    let is_live = usize::from(code != DEAD);
+                    let code = usize::from(code & 3);
+                    let patch = ((2 * y + (code >> 1)) * layout.row + 2 * x + (code & 1)) as u32;
+                    self.outputs[live] = output;
+                    self.patches[live] = patch;
+                    self.counts[patch as usize + 1] += is_live;
+                    self.last_patch = self.last_patch.max(patch);
+                    live += is_live;
+                    output += 1;
                 }
             }
-            self.starts.push(self.outputs.len());
+            self.starts.push(live);
         }
+        self.outputs.truncate(live);
+        self.patches.truncate(live);
     }
 
     /// Sorts what [`Routes::list`] listed by position.
@@ -165,8 +240,8 @@ impl Routes {
         self.members.resize(self.outputs.len(), (0, 0));
         for oc in 0..self.starts.len() - 1 {
             for entry in self.starts[oc]..self.starts[oc + 1] {
-                let next = &mut self.counts[self.patches[entry] + 1];
-                self.members[*next] = (oc, entry);
+                let next = &mut self.counts[self.patches[entry] as usize + 1];
+                self.members[*next] = (oc as u32, entry as u32);
                 *next += 1;
             }
         }

@@ -27,10 +27,25 @@ pub(super) fn pays(c: &Conv) -> bool {
     c.in_channels >= CHANNELS / 2
 }
 
-/// `K` lines from `at`.
+/// Whether the first layer's lines are full enough once it is unfolded.
+pub(super) fn unfolding_pays(c: &Conv) -> bool {
+    !pays(c) && c.patch_len() >= CHANNELS / 2
+}
+
+/// `K` lines from `at`, unchecked: a check for every ten multiply-adds halves the speed of the tangent.
+///
+/// # Safety
+/// `at + K` is at most the number of lines.
 #[inline(always)]
-fn run<T, const K: usize>(lines: &[Line<T>], at: usize) -> &[Line<T>; K] {
-    lines[at..at + K].try_into().expect("K lines")
+unsafe fn run<T, const K: usize>(lines: &[Line<T>], at: usize) -> &[Line<T>; K] {
+    debug_assert!(at + K <= lines.len());
+    // SAFETY: the caller's promise.
+    unsafe { &*lines.as_ptr().add(at).cast() }
+}
+
+/// Checks, once a kernel, that every patch of the routes lies inside a block's plane of `lines`.
+fn assert_patches_inside(layout: &Layout, routes: &Routes, kernel: usize, lines: usize) {
+    assert!(lines >= layout.plane && routes.last_patch as usize + (kernel - 1) * layout.row + kernel <= layout.plane);
 }
 
 /// Vectors a line.
@@ -58,12 +73,14 @@ impl<T: Scalar, const K: usize> Dots<'_, T, K> {
         weights: &[Line<T>],
         image: &[Line<T>],
         row: usize,
-        at: &[usize],
+        at: &[u32],
     ) -> [T; R] {
         let mut sums = [T::splat(simd, T::zero()); R];
         for ky in 0..K {
-            let w = run::<T, K>(weights, ky * K);
-            let x: [&[Line<T>; K]; R] = std::array::from_fn(|r| run(image, at[r] + ky * row));
+            // SAFETY: the weights are K runs of K; `assert_patches_inside` checked the patches.
+            let w = unsafe { run::<T, K>(weights, ky * K) };
+            // SAFETY: as above.
+            let x: [&[Line<T>; K]; R] = std::array::from_fn(|r| unsafe { run(image, at[r] as usize + ky * row) });
             for kx in 0..K {
                 for e in 0..per_line::<T, S>() {
                     let w = T::load::<S>(&w[kx], e);
@@ -83,6 +100,7 @@ impl<T: Scalar, const K: usize> WithSimd for Dots<'_, T, K> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Layout { blocks, plane, row, taps, .. } = self.layout;
+        assert_patches_inside(&self.layout, self.routes, K, self.image.len() / blocks);
         // Block by block: one block of an image fits the first-level cache, all of them do not.
         for block in 0..blocks {
             let image = &self.image[block * plane..(block + 1) * plane];
@@ -137,6 +155,7 @@ impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Layout { blocks, plane, row, taps, .. } = self.layout;
+        assert_patches_inside(&self.layout, self.routes, K, self.image.len() / blocks);
         for block in 0..blocks {
             let image = &self.image[block * plane..(block + 1) * plane];
             for (oc, bounds) in self.routes.starts.windows(2).enumerate() {
@@ -150,7 +169,8 @@ impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
                             std::array::from_fn(|kx| [0, 1].map(|e| T::load::<S>(&dw[kx], 2 * half + e)));
                         for (&d, &at) in d.iter().zip(patches) {
                             let d = T::splat(simd, d);
-                            let x = run::<T, K>(image, at + ky * row);
+                            // SAFETY: `assert_patches_inside` checked the patches.
+                            let x = unsafe { run::<T, K>(image, at as usize + ky * row) };
                             for kx in 0..K {
                                 for e in 0..2 {
                                     let x = T::load::<S>(&x[kx], 2 * half + e);
@@ -201,8 +221,9 @@ impl<T: Scalar, const K: usize> WithSimd for InputSums<'_, T, K> {
                 for half in 0..per_line::<T, S>() / 2 {
                     let mut sums = [[T::splat(simd, T::zero()); 2]; K];
                     for &(oc, entry) in members {
-                        let d = T::splat(simd, self.d[entry]);
-                        let w = run::<T, K>(weights, oc * K);
+                        let d = T::splat(simd, self.d[entry as usize]);
+                        // SAFETY: `oc` counts channels, and the slice holds K lines of each.
+                        let w = unsafe { run::<T, K>(weights, oc as usize * K) };
                         for kx in 0..K {
                             for e in 0..2 {
                                 let w = T::load::<S>(&w[kx], 2 * half + e);
@@ -228,8 +249,8 @@ fn tensors<'a, T>(c: &Conv, block: &'a [T], k: usize) -> (&'a [T], &'a [T]) {
     (&vector[c.weight..c.weight + c.weight_len()], &vector[c.bias..c.bias + c.out_channels])
 }
 
-pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, call: ConvTangent<'_, Cpu<T>>) {
-    let layout = Layout::new(c);
+pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call: ConvTangent<'_, Cpu<T>>) {
+    assert_eq!(layout.kernel, K);
     let arch = Arch::new();
     let (input_len, output_len) = (c.input_len(), c.output_len());
     let pack = |vector: &[T]| layout.pack_weights(c, vector, Layout::by_channel);
@@ -257,7 +278,7 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, call: ConvTangent<'_,
                 let (_, tb) = tensors(c, call.vectors, k);
                 for (bounds, &tb) in routes.starts.windows(2).zip(tb) {
                     for entry in bounds[0]..bounds[1] {
-                        tp[routes.outputs[entry]] = z[entry] + tb;
+                        tp[routes.outputs[entry] as usize] = z[entry] + tb;
                     }
                 }
             }
@@ -265,8 +286,8 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, call: ConvTangent<'_,
     });
 }
 
-pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, call: ConvBackward<'_, Cpu<T>>) {
-    let layout = Layout::new(c);
+pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call: ConvBackward<'_, Cpu<T>>) {
+    assert_eq!(layout.kernel, K);
     let arch = Arch::new();
     let (input_len, output_len) = (c.input_len(), c.output_len());
     let w = layout.pack_weights(c, tensors(c, call.theta, 0).0, Layout::by_row);
@@ -302,8 +323,12 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, call: ConvBackward<'
     Partial::add_all(c, &layout, &partials, call.gradient, 1);
 }
 
-pub(super) fn tangent_backward<T: Scalar, const K: usize>(c: &Conv, call: ConvTangentBackward<'_, Cpu<T>>) {
-    let layout = Layout::new(c);
+pub(super) fn tangent_backward<T: Scalar, const K: usize>(
+    c: &Conv,
+    layout: Layout,
+    call: ConvTangentBackward<'_, Cpu<T>>,
+) {
+    assert_eq!(layout.kernel, K);
     let arch = Arch::new();
     let (input_len, output_len) = (c.input_len(), c.output_len());
     let pack = |vector: &[T]| layout.pack_weights(c, vector, Layout::by_row);
@@ -358,7 +383,7 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(c: &Conv, call: ConvTa
 /// The live entries of an adjoint (OC, H/2, W/2).
 fn gather<T: Scalar>(routes: &Routes, dp: &[T], d: &mut Vec<T>) {
     d.clear();
-    d.extend(routes.outputs.iter().map(|&i| dp[i]));
+    d.extend(routes.outputs.iter().map(|&i| dp[i as usize]));
 }
 
 /// `db += sum dz`.
