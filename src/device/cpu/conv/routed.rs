@@ -11,6 +11,8 @@
 //!
 //! Loads bound them, not arithmetic: each feeds about one multiply-add.
 
+#![allow(clippy::needless_range_loop, reason = "index loops over registers read like the products they are")]
+
 use super::GROUP;
 use super::layout::{Layout, Routes};
 use crate::device::cpu::simd::{CHANNELS, Line, SimdScalar};
