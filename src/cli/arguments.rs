@@ -77,7 +77,7 @@ impl DataArguments {
 
 #[derive(Args)]
 pub struct SubsetArguments {
-    /// Training samples of the fixed subset that defines the loss: the first N
+    /// Training samples of the fixed subset that defines the loss: the first N [default: 256; train: 500]
     #[arg(long, value_name = "N")]
     pub samples: Option<usize>,
     /// Draw the N samples at random instead

@@ -60,7 +60,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
     }
     let data = arguments.data.load()?;
     let network = Network::parse(&arguments.network, data.shape, data.classes)?;
-    let subset = arguments.subset.select(&data, 2_500)?;
+    let subset = arguments.subset.select(&data, 500)?;
     let validation = data.validation.first(data.validation.len().min(2_500))?;
     let plan = TrainingPlan {
         steps: arguments.steps,
