@@ -89,10 +89,7 @@ where
     let network = &checkpoint.network;
     let dim = network.dim();
     let objective = Objective::new(device, network, subset, arguments.chunk)?;
-    let mut theta = device.zeros(dim)?;
-    device.write(&mut theta, 0, &checkpoint.state.theta.iter().map(|&t| D::Scalar::from_f32(t)).collect::<Vec<_>>());
-    let memory = arguments.device.memory().unwrap_or_else(|| device.default_memory());
-    let mut hessian = objective.linearize(&theta, memory)?;
+    let mut hessian = objective.linearize_host(&checkpoint.state.theta, arguments.device.memory())?;
     let vectors: Vec<Vec<D::Scalar>> =
         vectors.iter().map(|v| v.iter().map(|&x| D::Scalar::from_f64(x)).collect()).collect();
     let products = hessian.hvp_host(&vectors)?;

@@ -4,13 +4,16 @@ use super::Printer;
 use super::arguments::{DataArguments, DeviceArguments, PrecisionArgument, SubsetArguments};
 use super::progress::Progress;
 use clap::Args;
-use eigenscope::eigen::{Options, Status};
-use eigenscope::experiment::{Observer, compute_spectrum};
-use eigenscope::run::Checkpoint;
-use eigenscope::{Result, with_device};
-use serde_json::json;
+use eigenscope::data::{Dataset, Samples};
+use eigenscope::device::{Device, Scalar};
+use eigenscope::eigen::{self, Eigenpair, Monitor, Options, Phase, SolverState, Status};
+use eigenscope::experiment::{Observer, Spectrum, SpectrumRequest, compute_spectrum};
+use eigenscope::run::{Checkpoint, ConvergenceLog, TensorData, TensorFile, read_state, write_state};
+use eigenscope::{Error, Result, with_device};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -26,21 +29,42 @@ pub struct Arguments {
     /// Converged when the residual is at most TOL times the eigenvalue (or times 0.001 of the largest, near zero)
     #[arg(long, default_value_t = 1e-3, value_name = "TOL")]
     tolerance: f64,
-    /// Vectors a block
-    #[arg(long, default_value_t = 2, value_name = "B")]
-    block: usize,
-    /// Most vectors in the basis (4 d bytes each)
-    #[arg(long, default_value_t = 64, value_name = "M")]
-    basis: usize,
+    /// Vectors a block, or auto: 1 or 2, by timing products (then the last bits depend on the clock)
+    #[arg(long, default_value = "2", value_name = "B")]
+    block: String,
+    /// Most vectors in the basis (4 d bytes each) [default: 64, more for many pairs; with --memory, what half of it holds]
+    #[arg(long, value_name = "M")]
+    basis: Option<usize>,
     /// Most Hessian-vector products; what is there then is returned, marked as what it is
     #[arg(long, default_value_t = 5000, value_name = "N")]
     max_hvps: usize,
+    /// Most seconds, likewise
+    #[arg(long, value_name = "S")]
+    max_seconds: Option<f64>,
+    /// Do not look for missed pairs with a fresh random block
+    #[arg(long)]
+    no_guard: bool,
+    /// Recompute the residuals in f64 on the CPU and judge the pairs by them
+    #[arg(long, value_name = "PRECISION", value_parser = ["f64"])]
+    certify: Option<String>,
     /// Seed of the start vectors
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Where eigenvalues, residuals, gradient and eigenvectors go (safetensors)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Convergence log: a CSV row a block step
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Save the solve here now and then, to go on with --resume after an interruption
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Save the solve every N products
+    #[arg(long, default_value_t = 50, value_name = "N", requires = "state")]
+    save_every: usize,
+    /// Go on from --state if it is there: to the same bits, on the same device
+    #[arg(long, requires = "state")]
+    resume: bool,
     #[command(flatten)]
     subset: SubsetArguments,
     #[command(flatten)]
@@ -52,80 +76,236 @@ pub struct Arguments {
     precision: PrecisionArgument,
 }
 
+impl Arguments {
+    fn options(&self, dim: usize) -> Result<Options> {
+        let block = match self.block.as_str() {
+            "auto" => 2,
+            text => text.parse().map_err(|_| Error::Usage(format!("--block {text} is neither a number nor auto")))?,
+        };
+        if self.save_every == 0 {
+            return Err(Error::Usage("--save-every must be at least 1".into()));
+        }
+        Ok(Options {
+            largest: self.largest,
+            smallest: self.smallest,
+            tolerance: self.tolerance,
+            block,
+            basis: self.basis(dim, block),
+            max_products: self.max_hvps,
+            max_seconds: self.max_seconds,
+            guard: !self.no_guard,
+            seed: self.seed,
+        })
+    }
+
+    /// Most vectors in the basis: sixteen blocks beyond the wanted pairs restart seldom, three are the least that works.
+    fn basis(&self, dim: usize, block: usize) -> usize {
+        let wanted = self.largest + self.smallest;
+        let usual = (wanted + 16 * block).max(64);
+        match (self.basis, self.device.memory()) {
+            (Some(basis), _) => basis,
+            (None, Some(memory)) => (memory / 2 / (4 * dim)).min(usual).max(wanted + 3 * block),
+            (None, None) => usual,
+        }
+    }
+
+    /// What a saved state must agree with: everything that changes the numbers.
+    fn fingerprint(&self, options: &Options, data: &Dataset, subset: &Samples, theta: &[f32], device: &str) -> String {
+        let mut hash = Sha256::new();
+        theta.iter().for_each(|t| hash.update(t.to_le_bytes()));
+        hash.update(subset.pixels());
+        hash.update(subset.labels());
+        let digest: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!(
+            "LA({}) SA({}) tolerance {} block {} basis {} guard {} seed {} on {} {} samples {digest} by {device}",
+            self.largest,
+            self.smallest,
+            self.tolerance,
+            self.block,
+            options.basis,
+            options.guard,
+            self.seed,
+            subset.len(),
+            data.name
+        )
+    }
+}
+
 pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
     let data = arguments.data.load()?;
     let subset = arguments.subset.select(&data, 256)?;
     let checkpoint = Checkpoint::read(&arguments.checkpoint, data.shape)?;
+    let dim = checkpoint.network.dim();
+    let options = arguments.options(dim)?;
     let choice = arguments.device.open(arguments.precision.into())?;
-    let options = Options {
-        largest: arguments.largest,
-        smallest: arguments.smallest,
-        tolerance: arguments.tolerance,
-        block: arguments.block,
-        basis: arguments.basis,
-        max_products: arguments.max_hvps,
-        seed: arguments.seed,
+    let description = choice.description();
+    let fingerprint = arguments.fingerprint(&options, &data, &subset, &checkpoint.state.theta, &description);
+    let request = SpectrumRequest {
+        network: &checkpoint.network,
+        theta: &checkpoint.state.theta,
+        subset: &subset,
+        auto_block: arguments.block == "auto",
+        memory: arguments.device.memory().map(|memory| memory.saturating_sub(4 * dim * options.basis)),
+        options,
+        judge: arguments.certify.is_some(),
     };
-    let (network, theta) = (&checkpoint.network, &checkpoint.state.theta);
-    let mut progress = Progress::new();
-    let total = (options.largest + options.smallest) as u64;
-    progress.begin("spectrum", total);
-    let (json, text, file) = with_device!(&choice.device, device => {
-        let memory = arguments.device.memory();
-        let spectrum = compute_spectrum(device, network, theta, &subset, &options, memory, |p| {
-            progress.advance(
-                (p.largest + p.smallest) as u64,
-                &format!(
-                    "pairs, {} HVPs, LA {}/{}, SA {}/{}, worst residual {:.1e} of its tolerance",
-                    p.products, p.largest, options.largest, p.smallest, options.smallest, p.worst
-                ),
-            );
-        })?;
-        let solution = &spectrum.solution;
-        progress.end(&format!("{} of {total} pairs converged", solution.converged()));
-        let mut text = format!(
-            "step {}, loss {:.6} on {} samples, {} HVPs in {:.1} s\n",
-            checkpoint.state.step,
-            spectrum.evaluation.loss,
-            subset.len(),
-            solution.products + solution.verification_products,
-            spectrum.seconds
-        );
-        for pair in solution.descending() {
-            let status = match pair.status {
-                Status::Converged => "",
-                Status::NoiseFloor => "  at the noise floor",
-                Status::BudgetSpent => "  not converged",
-            };
-            let _ = writeln!(text, "{:>14.6}  residual {:.1e}{status}", pair.value, pair.residual);
-        }
-        let pairs: Vec<_> = solution
-            .descending()
-            .map(|p| json!({ "value": p.value, "residual": p.residual, "status": p.status }))
-            .collect();
-        let json = json!({
-            "step": checkpoint.state.step,
-            "samples": subset.len(),
-            "loss": spectrum.evaluation.loss,
-            "accuracy": spectrum.evaluation.accuracy,
-            "largest": solution.largest.len(),
-            "smallest": solution.smallest.len(),
-            "hvps": solution.products,
-            "verification_hvps": solution.verification_products,
-            "restarts": solution.restarts,
-            "noise": solution.noise,
-            "seconds": spectrum.seconds,
-            "device": choice.description(),
-            "pairs": pairs,
-        });
-        let mut file = spectrum.to_file(true);
-        file.note("step", checkpoint.state.step);
-        (json, text, file)
-    });
+    let (mut json, text, mut file) =
+        with_device!(&choice.device, device => solve(device, &arguments, &request, &fingerprint)?);
+    json["step"] = checkpoint.state.step.into();
+    json["device"] = description.into();
+    file.note("step", checkpoint.state.step);
     if let Some(out) = &arguments.out {
         file.write(out)?;
         log::info!("written to {}", out.display());
     }
-    printer.print(&json, &text);
+    printer.print(&json, &format!("step {}, {text}", checkpoint.state.step));
     Ok(())
+}
+
+fn solve<D: Device>(
+    device: &D,
+    arguments: &Arguments,
+    request: &SpectrumRequest<'_>,
+    fingerprint: &str,
+) -> Result<(Value, String, TensorFile)>
+where
+    TensorData: From<Vec<D::Scalar>>,
+{
+    let state: Option<SolverState<D::Scalar>> = match &arguments.state {
+        Some(path) if arguments.resume && path.exists() => Some(read_state(path, fingerprint)?),
+        _ => None,
+    };
+    let products = state.as_ref().map_or(0, |s| s.counters[0]);
+    if products > 0 {
+        log::info!("going on after {products} products");
+    }
+    let mut follower = Follower {
+        progress: Progress::new(),
+        log: arguments.log.as_deref().map(|path| ConvergenceLog::open(path, products)).transpose()?,
+        options: &request.options,
+        largest_reported: false,
+        state: arguments.state.as_deref(),
+        save_every: arguments.save_every,
+        saved: products,
+        dimension: request.network.dim(),
+        fingerprint,
+    };
+    follower.progress.begin("spectrum", (request.options.largest + request.options.smallest) as u64);
+    let spectrum = compute_spectrum(device, request, state.as_ref(), &mut follower)?;
+    let wanted = spectrum.solution.largest.len() + spectrum.solution.smallest.len();
+    follower.progress.end(&format!("{} of {wanted} pairs converged", spectrum.solution.converged()));
+    Ok((describe_json(&spectrum, request), describe(&spectrum, request), spectrum.to_file(true)))
+}
+
+/// Shows a solve's progress, logs it and saves its state.
+struct Follower<'a> {
+    progress: Progress,
+    log: Option<ConvergenceLog>,
+    options: &'a Options,
+    largest_reported: bool,
+    state: Option<&'a Path>,
+    save_every: usize,
+    /// Products when the state was last saved.
+    saved: usize,
+    dimension: usize,
+    fingerprint: &'a str,
+}
+
+impl<T: Scalar> Monitor<T> for Follower<'_>
+where
+    TensorData: From<Vec<T>>,
+{
+    fn step(&mut self, p: &eigen::Progress) {
+        let Options { largest, smallest, .. } = *self.options;
+        let what = match p.phase {
+            Phase::Search => format!("worst residual {:.1e} of its target", p.worst),
+            Phase::Guard => "looking for missed pairs".into(),
+            Phase::Hunt => format!("after a missed pair, residual {:.1e} of its target", p.worst),
+        };
+        self.progress.advance(
+            (p.largest + p.smallest) as u64,
+            &format!("pairs, {} HVPs, LA {}/{largest}, SA {}/{smallest}, {what}", p.products, p.largest, p.smallest),
+        );
+        if let Some(log) = &mut self.log {
+            log.add(&p.into());
+        }
+        let waits = p.phase == Phase::Search && p.smallest < smallest;
+        if !self.largest_reported && largest > 0 && p.largest == largest && waits {
+            let values: Vec<String> = p.pairs.iter().rev().take(largest).map(|(v, _)| format!("{v:.5}")).collect();
+            log::info!("LA({largest}) after {} products: {}", p.products, values.join(" "));
+            self.largest_reported = true;
+        }
+    }
+
+    fn wants_state(&mut self, products: usize) -> bool {
+        self.state.is_some() && products >= self.saved + self.save_every
+    }
+
+    fn save(&mut self, state: SolverState<T>) -> Result<()> {
+        let Some(path) = self.state else { return Ok(()) };
+        self.saved = state.counters[0];
+        write_state(path, &state, self.dimension, self.fingerprint)
+    }
+}
+
+fn describe<T: Scalar>(spectrum: &Spectrum<T>, request: &SpectrumRequest<'_>) -> String {
+    let s = &spectrum.solution;
+    let mut text = format!(
+        "loss {:.6} on {} samples; {} products, {} to look for missed pairs ({}), {} for residuals; {:.1} s\n",
+        spectrum.evaluation.loss,
+        request.subset.len(),
+        s.products,
+        s.guard_products,
+        serde_json::to_value(s.guard).ok().as_ref().and_then(Value::as_str).unwrap_or_default(),
+        s.verification_products,
+        spectrum.seconds
+    );
+    text.push_str("    eigenvalue  within    residual  angle\n");
+    for pair in s.descending() {
+        let Eigenpair { value, residual, value_bound, .. } = pair;
+        let angle = pair.angle_bound.map_or("      -".into(), |a| format!("{a:.1e}"));
+        let status = match pair.status {
+            Status::Converged => "",
+            Status::NoiseFloor => "  at the noise floor",
+            Status::BudgetSpent => "  not converged",
+        };
+        let cluster = pair.cluster.map_or(String::new(), |c| format!("  cluster {c}"));
+        let _ = writeln!(text, "{value:>14.6}  {value_bound:.1e}  {residual:.1e}  {angle}{status}{cluster}");
+    }
+    let _ = writeln!(text, "vectors orthonormal to {:.1e}; noise of products {:.1e}", s.orthogonality, s.noise);
+    if s.negative < s.smallest.len() {
+        let _ = writeln!(text, "only {} of the {} smallest are negative beyond noise", s.negative, s.smallest.len());
+    }
+    text
+}
+
+fn describe_json<T: Scalar>(spectrum: &Spectrum<T>, request: &SpectrumRequest<'_>) -> Value {
+    let s = &spectrum.solution;
+    let pair = |p: &Eigenpair<T>| {
+        json!({
+            "value": p.value, "residual": p.residual, "status": p.status, "value_bound": p.value_bound,
+            "angle_bound_rad": p.angle_bound, "cluster": p.cluster,
+        })
+    };
+    json!({
+        "samples": request.subset.len(),
+        "loss": spectrum.evaluation.loss,
+        "accuracy": spectrum.evaluation.accuracy,
+        "largest": s.largest.len(),
+        "smallest": s.smallest.len(),
+        "negative": s.negative,
+        "block": spectrum.block,
+        "hvps": s.products,
+        "guard_hvps": s.guard_products,
+        "verification_hvps": s.verification_products,
+        "guard": s.guard,
+        "alarms": s.alarms,
+        "restarts": s.restarts,
+        "noise": s.noise,
+        "norm": s.norm,
+        "orthogonality": s.orthogonality,
+        "certified": if request.judge { "f64" } else { "device" },
+        "seconds": spectrum.seconds,
+        "pairs": s.descending().map(pair).collect::<Vec<_>>(),
+    })
 }

@@ -22,11 +22,13 @@ impl<D: Device> Slab<D> {
 /// A block of vectors outside the basis is one contiguous (count, dimension) buffer, as operators take it.
 pub(super) struct Basis<D: Device> {
     slabs: Vec<Slab<D>>,
-    /// Where a restart writes; swapped with each slab in turn.
+    /// Where a restart writes, one slab after the other.
     scratch: D::Buffer,
     dimension: usize,
     capacity: usize,
     len: usize,
+    /// The first columns that are found eigenvectors: new blocks stay orthogonal to them, restarts leave them alone.
+    locked: usize,
 }
 
 impl<D: Device> Basis<D> {
@@ -36,16 +38,36 @@ impl<D: Device> Basis<D> {
             .step_by(height)
             .map(|start| {
                 let rows = start..(start + height).min(dimension);
-                // All of one size, because a restart swaps them.
-                Ok(Slab { buffer: device.zeros(height * capacity)?, rows })
+                Ok(Slab { buffer: device.zeros(rows.len() * capacity)?, rows })
             })
             .collect::<Result<_>>()?;
-        Ok(Self { slabs, scratch: device.zeros(height * capacity)?, dimension, capacity, len: 0 })
+        Ok(Self { slabs, scratch: device.zeros(height * capacity)?, dimension, capacity, len: 0, locked: 0 })
     }
 
-    /// Number of columns.
+    /// Number of columns, locked ones included.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Number of locked columns.
+    pub fn locked(&self) -> usize {
+        self.locked
+    }
+
+    /// Locks the first `count` columns, or unlocks all with 0.
+    pub fn lock(&mut self, count: usize) {
+        self.locked = count;
+    }
+
+    /// Most columns.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Columns `range` of a slab.
+    fn part<'a>(slab: &'a Slab<D>, range: &Range<usize>) -> Columns<'a, D> {
+        let rows = slab.rows.len();
+        Columns { buffer: &slab.buffer, offset: range.start * rows, pitch: rows, count: range.len() }
     }
 
     /// Appends a block.
@@ -92,30 +114,26 @@ impl<D: Device> Basis<D> {
         }
     }
 
-    /// `X = V s` into a block of `s.columns` vectors.
-    pub fn combine(&self, device: &D, s: &Small, block: &mut D::Buffer) {
-        for slab in &self.slabs {
-            device.combine(Combine {
-                rows: slab.rows.len(),
-                v: slab.columns(self.len),
-                s: &s.data,
-                x: ColumnsMut { buffer: block, offset: slab.rows.start, pitch: self.dimension, count: s.columns },
-            });
-        }
-    }
-
-    /// `V <- V s`: the basis shrinks to `s.columns`.
+    /// `V <- V s` for the columns that are not locked: as many as `s` has columns are left.
     pub fn restart(&mut self, device: &D, s: &Small) {
         for slab in &mut self.slabs {
             let rows = slab.rows.len();
             device.combine(Combine {
                 rows,
-                v: Columns { buffer: &slab.buffer, offset: 0, pitch: rows, count: self.len },
+                v: Self::part(slab, &(self.locked..self.len)),
                 s: &s.data,
                 x: ColumnsMut { buffer: &mut self.scratch, offset: 0, pitch: rows, count: s.columns },
             });
-            std::mem::swap(&mut slab.buffer, &mut self.scratch);
+            device.copy(&self.scratch, 0, &mut slab.buffer, self.locked * rows, s.columns * rows);
         }
-        self.len = s.columns;
+        self.len = self.locked + s.columns;
+    }
+
+    /// Copies column `j` into place `at` of a block.
+    pub fn copy_column(&self, device: &D, j: usize, block: &mut D::Buffer, at: usize) {
+        for slab in &self.slabs {
+            let rows = slab.rows.len();
+            device.copy(&slab.buffer, j * rows, block, at * self.dimension + slab.rows.start, rows);
+        }
     }
 }

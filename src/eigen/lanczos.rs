@@ -3,7 +3,7 @@
 use super::SymmetricOperator;
 use super::basis::Basis;
 use super::dense::{Small, SymmetricEigen, symmetric_eigen};
-use super::orthogonalize::{RandomVectors, orthogonalize};
+use super::orthogonalize::{Orthogonalized, RandomVectors, orthogonalize};
 use crate::Result;
 use crate::device::{Device, Scalar};
 
@@ -11,40 +11,36 @@ use crate::device::{Device, Scalar};
 const NOISE_STEPS: usize = 64;
 
 /// A block Lanczos factorisation `A V = V T + Q c` with orthonormal `[V Q]`.
+///
+/// The basis may begin with locked columns X; V is then what follows, and A stands for `(I - X X^T) A (I - X X^T)`.
 pub(super) struct BlockLanczos<D: Device> {
     pub basis: Basis<D>,
     /// Projected operator `T = V^T A V` (k, k), full because of restarts.
-    projected: Small,
+    pub projected: Small,
+    /// `c` (b, k): how Q couples to the basis.
+    pub coupling: Small,
     /// Next block Q (b, dimension).
-    next: D::Buffer,
+    pub next: D::Buffer,
     /// Where the products go (b, dimension).
     work: D::Buffer,
-    /// `c` (b, k): how Q couples to the basis.
-    coupling: Small,
-    random: RandomVectors,
+    pub random: RandomVectors,
     dimension: usize,
-    block: usize,
+    pub block: usize,
     /// Norm of the largest product so far: a lower bound of the operator's.
-    scale: f64,
+    pub scale: f64,
     /// Squared difference of measured and expected coupling, of the last steps.
-    noise: Vec<f64>,
+    pub noise: Vec<f64>,
 }
 
 impl<D: Device> BlockLanczos<D> {
-    pub fn new(device: &D, dimension: usize, block: usize, capacity: usize, seed: u64) -> Result<Self> {
-        let basis = Basis::new(device, dimension, capacity)?;
-        let mut random = RandomVectors::new(seed);
-        let mut next = device.zeros(block * dimension)?;
-        for j in 0..block {
-            device.write(&mut next, j * dimension, &random.draw::<D::Scalar>(dimension));
-        }
-        orthogonalize(device, &basis, &mut next, block, dimension, &mut 1.0, &mut random)?;
+    /// A factorisation of size zero, whose next block is still to be set.
+    pub fn new(device: &D, dimension: usize, block: usize, capacity: usize, random: RandomVectors) -> Result<Self> {
         Ok(Self {
-            basis,
+            basis: Basis::new(device, dimension, capacity)?,
             projected: Small::zeros(0, 0),
-            next,
-            work: device.zeros(block * dimension)?,
             coupling: Small::zeros(block, 0),
+            next: device.zeros(block * dimension)?,
+            work: device.zeros(block * dimension)?,
             random,
             dimension,
             block,
@@ -53,32 +49,41 @@ impl<D: Device> BlockLanczos<D> {
         })
     }
 
-    /// Whether another block fits into the whole space; if not, the basis spans it as far as it ever will.
+    /// Sets the next block to fresh random vectors, orthogonal to the basis.
+    pub fn draw_next(&mut self, device: &D) -> Result<()> {
+        for j in 0..self.block {
+            let vector = self.random.draw::<D::Scalar>(self.dimension);
+            device.write(&mut self.next, j * self.dimension, &vector);
+        }
+        let (block, random) = ((self.block, self.dimension), &mut self.random);
+        orthogonalize(device, &self.basis, &mut self.next, block, &mut 1.0, random)?;
+        Ok(())
+    }
+
+    /// Columns of V: the basis without what is locked.
+    pub fn size(&self) -> usize {
+        self.basis.len() - self.basis.locked()
+    }
+
+    /// Whether a further block would fit into the whole space after the next one.
     pub fn has_room(&self) -> bool {
         self.dimension >= self.basis.len() + 2 * self.block
     }
 
     /// Applies the operator to the next block and appends the block to the basis: `block` products.
     pub fn expand(&mut self, operator: &mut impl SymmetricOperator<D>) -> Result<()> {
-        let (b, k) = (self.block, self.basis.len());
+        let (b, k, locked) = (self.block, self.size(), self.basis.locked());
         operator.apply(b, &self.next, &mut self.work)?;
         let device = operator.device();
         let has_room = self.has_room();
         self.basis.push(device, &self.next, b);
-        let (h, r) = if has_room {
-            let done = orthogonalize(
-                device,
-                &self.basis,
-                &mut self.work,
-                b,
-                self.dimension,
-                &mut self.scale,
-                &mut self.random,
-            )?;
-            (done.h, done.r)
+        let Orthogonalized { h, r } = if has_room {
+            let (block, scale) = ((b, self.dimension), &mut self.scale);
+            orthogonalize(device, &self.basis, &mut self.work, block, scale, &mut self.random)?
         } else {
-            (self.basis.gram(device, &self.work, b)?.0, Small::zeros(b, b))
+            Orthogonalized { h: self.basis.gram(device, &self.work, b)?.0, r: Small::zeros(b, b) }
         };
+        let h = Small::from_fn(k + b, b, |i, j| h.at(locked + i, j));
         if k > 0 {
             let difference: f64 = (0..k)
                 .flat_map(|i| (0..b).map(move |j| (i, j)))
@@ -87,6 +92,12 @@ impl<D: Device> BlockLanczos<D> {
             self.noise.push(difference / b as f64);
             let excess = self.noise.len().saturating_sub(NOISE_STEPS);
             self.noise.drain(..excess);
+        }
+        let asymmetry: f64 = (0..b)
+            .flat_map(|i| (0..i).map(move |j| (i, j)))
+            .fold(0.0, |sum, (i, j)| sum + (h.at(k + i, j) - h.at(k + j, i)).powi(2));
+        if b > 1 {
+            self.noise.push(asymmetry / b as f64);
         }
         let old = std::mem::replace(&mut self.projected, Small::zeros(0, 0));
         self.projected = Small::from_fn(k + b, k + b, |i, j| match (i < k, j < k) {
@@ -102,7 +113,7 @@ impl<D: Device> BlockLanczos<D> {
 
     /// Ritz values and vectors of the projected operator, and each one's residual norm as the recurrence sees it.
     pub fn ritz(&self) -> Result<(SymmetricEigen, Vec<f64>)> {
-        let k = self.basis.len();
+        let k = self.size();
         let eigen = symmetric_eigen(k, |i, j| self.projected.at(i, j))?;
         let residual = |s: &Vec<f64>| {
             let row = |i: usize| (0..k).map(|j| self.coupling.at(i, j) * s[j]).sum::<f64>();
@@ -118,14 +129,21 @@ impl<D: Device> BlockLanczos<D> {
         if self.noise.is_empty() { 0.0 } else { (self.noise.iter().sum::<f64>() / self.noise.len() as f64).sqrt() }
     }
 
-    /// Keeps only the Ritz vectors at `indices` in the basis.
+    /// Keeps only the Ritz vectors at `indices` in V.
     pub fn restart(&mut self, device: &D, eigen: &SymmetricEigen, indices: &[usize]) {
-        let k = self.basis.len();
-        let s = Small::from_fn(k, indices.len(), |i, j| eigen.vectors[indices[j]][i]);
+        let s = Small::from_fn(self.size(), indices.len(), |i, j| eigen.vectors[indices[j]][i]);
         self.basis.restart(device, &s);
         self.coupling = self.coupling.times(&s);
         self.projected =
             Small::from_fn(indices.len(), indices.len(), |i, j| if i == j { eigen.values[indices[i]] } else { 0.0 });
+    }
+
+    /// Locks the Ritz vectors at `indices` behind those that are locked already, and forgets the rest.
+    pub fn lock(&mut self, device: &D, eigen: &SymmetricEigen, indices: &[usize]) {
+        self.restart(device, eigen, indices);
+        self.basis.lock(self.basis.len());
+        self.projected = Small::zeros(0, 0);
+        self.coupling = Small::zeros(self.block, 0);
     }
 }
 

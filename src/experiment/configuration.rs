@@ -81,6 +81,8 @@ pub struct SpectraConfiguration {
     pub basis: usize,
     /// Most Hessian-vector products a spectrum.
     pub max_hvps: usize,
+    /// Whether a fresh random block must fail to find a pair beyond those returned.
+    pub guard: bool,
     /// Seed of the start vectors.
     pub seed: u64,
     /// Whether the eigenvectors are stored with the eigenvalues (4 d bytes each).
@@ -97,6 +99,8 @@ impl SpectraConfiguration {
             block: self.block,
             basis: self.basis,
             max_products: self.max_hvps,
+            max_seconds: None,
+            guard: self.guard,
             seed: self.seed,
         }
     }

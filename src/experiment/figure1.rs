@@ -1,8 +1,9 @@
 //! Figure 1: the largest and the most negative eigenvalues along the training.
 
-use super::{Configuration, CostRow, Observer, TrainingPlan, compute_spectrum, train};
+use super::{Configuration, CostRow, Observer, SpectrumRequest, TrainingPlan, compute_spectrum, train};
 use crate::data::{Dataset, Samples};
 use crate::device::Device;
+use crate::eigen::{Monitor, Phase, Progress};
 use crate::figure::{End, SpectrumRow, eigenvalues_over_steps, svg_to_png};
 use crate::run::{Checkpoint, RunDirectory, TensorFile, read_metrics};
 use crate::{Error, Result};
@@ -90,23 +91,28 @@ fn one_spectrum<D: Device>(
     run: &RunDirectory,
     memory: Option<usize>,
     step: u64,
-    mut tell: impl FnMut(&str),
+    tell: impl FnMut(&str),
 ) -> Result<()> {
     let options = configuration.spectra.options();
     let checkpoint = Checkpoint::read(&run.checkpoint(step), data.shape)?;
-    let theta = &checkpoint.state.theta;
-    let spectrum = compute_spectrum(device, &checkpoint.network, theta, subset, &options, memory, |p| {
-        tell(&format!(
-            "step {step}: {} HVPs, LA {}/{}, SA {}/{}",
-            p.products, p.largest, options.largest, p.smallest, options.smallest
-        ));
-    })?;
+    let mut monitor = Telling { step, largest: options.largest, smallest: options.smallest, tell };
+    let request = SpectrumRequest {
+        network: &checkpoint.network,
+        theta: &checkpoint.state.theta,
+        subset,
+        options,
+        auto_block: false,
+        memory,
+        judge: false,
+    };
+    let spectrum = compute_spectrum(device, &request, None, &mut monitor)?;
     // The cost first: a spectrum's file promises that its cost is in the table.
     let mut costs: Vec<CostRow> = if run.table("cost").exists() { run.read_table("cost")? } else { Vec::new() };
     costs.retain(|row| row.step != step);
     costs.push(CostRow {
         step,
         hvps: spectrum.solution.products,
+        guard_hvps: spectrum.solution.guard_products,
         verification_hvps: spectrum.solution.verification_products,
         seconds: (1000.0 * spectrum.seconds).round() / 1000.0,
     });
@@ -115,6 +121,24 @@ fn one_spectrum<D: Device>(
     let mut file = spectrum.to_file(configuration.spectra.save_vectors);
     file.note("step", step);
     file.write(&run.spectrum(step))
+}
+
+/// Passes a solve's progress on, in words.
+struct Telling<F> {
+    step: u64,
+    largest: usize,
+    smallest: usize,
+    tell: F,
+}
+
+impl<T, F: FnMut(&str)> Monitor<T> for Telling<F> {
+    fn step(&mut self, p: &Progress) {
+        let what = if p.phase == Phase::Search { "" } else { ", looking for missed pairs" };
+        (self.tell)(&format!(
+            "step {}: {} HVPs, LA {}/{}, SA {}/{}{what}",
+            self.step, p.products, p.largest, self.largest, p.smallest, self.smallest
+        ));
+    }
 }
 
 /// Writes `tables/eigenvalues.csv` and `tables/loss.csv` from the spectra and the metrics; returns how many pairs did

@@ -7,7 +7,7 @@ mod training;
 
 pub use configuration::{Configuration, DataConfiguration, NetworkConfiguration, SpectraConfiguration};
 pub use figure1::{EigenvalueRow, LossRow, draw as draw_figure1, run as figure1};
-pub use spectra::{CostRow, Spectrum, compute_spectrum};
+pub use spectra::{CostRow, Spectrum, SpectrumRequest, compute_spectrum};
 pub use training::{TrainingPlan, train};
 
 /// Who is told how far a long computation has come.

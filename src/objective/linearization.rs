@@ -3,6 +3,7 @@
 use super::pass::{Primal, Tangents};
 use super::{Evaluation, Objective, Totals};
 use crate::device::Device;
+use crate::eigen::SymmetricOperator;
 use crate::{Error, Result};
 
 /// The most directions of one tangent pass; larger blocks gain nothing more from sharing the primal.
@@ -138,5 +139,23 @@ impl<'a, D: Device> Linearization<'a, D> {
             }
         }
         Ok(products)
+    }
+}
+
+impl<D: Device> SymmetricOperator<D> for Linearization<'_, D> {
+    fn device(&self) -> &D {
+        Linearization::device(self)
+    }
+
+    fn dimension(&self) -> usize {
+        self.dim()
+    }
+
+    fn max_block(&self) -> usize {
+        self.max_directions()
+    }
+
+    fn apply(&mut self, count: usize, vectors: &D::Buffer, products: &mut D::Buffer) -> Result<()> {
+        self.hvp(count, vectors, products)
     }
 }

@@ -157,6 +157,16 @@ impl<'a, D: Device> Objective<'a, D> {
         Linearization::new(self, theta, memory)
     }
 
+    /// As [`Objective::linearize`], of parameters on the host, with the device's default memory unless told.
+    ///
+    /// # Errors
+    /// As [`Objective::linearize`].
+    pub fn linearize_host(&self, theta: &[f32], memory: Option<usize>) -> Result<Linearization<'_, D>> {
+        let mut point = self.device.zeros(self.network.dim())?;
+        self.device.write(&mut point, 0, &theta.iter().map(|&t| D::Scalar::from_f32(t)).collect::<Vec<_>>());
+        self.linearize(&point, memory.unwrap_or_else(|| self.device.default_memory()))
+    }
+
     fn run(&mut self, theta: &D::Buffer, mut gradient: Option<&mut D::Buffer>) -> Result<Evaluation> {
         let mut primal = match self.scratch.take() {
             Some(primal) => primal,

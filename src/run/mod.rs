@@ -15,10 +15,12 @@ mod checkpoint;
 mod directory;
 mod files;
 mod metrics;
+mod solver_state;
 mod tensors;
 
 pub use checkpoint::Checkpoint;
 pub use directory::RunDirectory;
 pub use files::write_atomic;
 pub use metrics::{MetricsRow, read_metrics, write_metrics};
+pub use solver_state::{ConvergenceLog, ConvergenceRow, read_state, write_state};
 pub use tensors::{Tensor, TensorData, TensorFile};

@@ -3,17 +3,28 @@
 use crate::derivatives::dense_hessian;
 use crate::support::*;
 use eigenscope::Result;
-use eigenscope::data::ImageShape;
 use eigenscope::device::cpu::CpuDevice;
 use eigenscope::device::{Device, Scalar};
-use eigenscope::eigen::{Options, Solution, Status, SymmetricOperator, solve, symmetric_eigen};
+use eigenscope::eigen::{
+    Guard, Monitor, NoMonitor, Options, Phase, Progress, Solution, SolverState, Status, SymmetricOperator, resume,
+    solve, symmetric_eigen,
+};
 use eigenscope::network::Network;
 use eigenscope::objective::Objective;
+use eigenscope::train::{Schedule, Trainer, TrainerState};
 
 /// A diagonal matrix.
 struct Diagonal<T> {
     device: CpuDevice<T>,
     entries: Vec<f64>,
+    fault: Fault,
+    calls: u64,
+}
+
+impl<T: Scalar> Diagonal<T> {
+    fn new(entries: &[f64]) -> Self {
+        Self { device: CpuDevice::new(), entries: entries.to_vec(), fault: Fault::None, calls: 0 }
+    }
 }
 
 impl<T: Scalar> SymmetricOperator<CpuDevice<T>> for Diagonal<T> {
@@ -34,13 +45,46 @@ impl<T: Scalar> SymmetricOperator<CpuDevice<T>> for Diagonal<T> {
         for (i, p) in products[..count * d].iter_mut().enumerate() {
             *p = T::from_f64(vectors[i].widen() * self.entries[i % d]);
         }
+        self.calls += 1;
+        for j in 0..count {
+            let (v, p) = (&vectors[j * d..(j + 1) * d], &mut products[j * d..(j + 1) * d]);
+            match self.fault {
+                Fault::None => {}
+                // A cyclic shift is as far from symmetric as can be.
+                Fault::Asymmetric(size) => {
+                    for (i, p) in p.iter_mut().enumerate() {
+                        *p = T::from_f64(p.widen() + size * v[(i + 1) % d].widen());
+                    }
+                }
+                Fault::Noisy(size) | Fault::Fickle(size) => {
+                    // The same vector gives the same noise, unless the operator is fickle.
+                    let mut seed = v[0].widen().to_bits() ^ v[d / 2].widen().to_bits();
+                    if matches!(self.fault, Fault::Fickle(_)) {
+                        seed = self.calls;
+                    }
+                    let unit = size / (d as f64 / 3.0).sqrt();
+                    for (i, p) in p.iter_mut().enumerate() {
+                        *p = T::from_f64(p.widen() + unit * f64::from(value(seed, i as u64)));
+                    }
+                }
+            }
+        }
         Ok(())
     }
 }
 
+/// What is wrong with an operator; sizes are norms of what is added to the product of a unit vector.
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    Asymmetric(f64),
+    Noisy(f64),
+    Fickle(f64),
+}
+
 fn solve_diagonal<T: Scalar>(entries: &[f64], options: &Options) -> Solution<T> {
-    let mut operator = Diagonal { device: CpuDevice::<T>::new(), entries: entries.to_vec() };
-    solve(&mut operator, options, |_| ()).unwrap()
+    let mut operator = Diagonal::<T>::new(entries);
+    solve(&mut operator, options, &mut NoMonitor).unwrap()
 }
 
 /// The largest and smallest entries, as a solve should return them.
@@ -126,42 +170,235 @@ fn a_spent_budget_is_said() {
 
 #[test]
 fn impossible_options_are_refused() {
-    let mut operator = Diagonal { device: CpuDevice::<f64>::new(), entries: hessian_like(400) };
+    let mut operator = Diagonal::<f64>::new(&hessian_like(400));
     for (options, hint) in [
         (Options { largest: 0, smallest: 0, ..Options::default() }, "at least one"),
         (Options { block: 9, ..Options::default() }, "block of 9"),
         (Options { basis: 12, ..Options::default() }, "too small"),
         (Options { tolerance: 0.0, ..Options::default() }, "tolerance"),
     ] {
-        let message = solve(&mut operator, &options, |_| ()).unwrap_err().to_string();
+        let message = solve(&mut operator, &options, &mut NoMonitor).unwrap_err().to_string();
         assert!(message.contains(hint), "{message}");
     }
 }
 
-/// All wanted pairs of a small network's Hessian on a device, against the dense eigendecomposition of the f64 twin's:
-/// the largest difference over the largest eigenvalue.
+/// All wanted pairs of a small network's Hessian on MNIST, at initialisation and after training, against the dense f64
+/// eigendecomposition: the largest difference over `max(|lambda|, 1e-3 ||H||)`.
 fn network_error<D: Device>(device: &D, tolerance: f64) -> f64 {
-    let shape = ImageShape { channels: 1, height: 8, width: 8 };
-    let network = Network::parse("conv 3x3 4, dense 8, dense 4", shape, 4).unwrap();
-    let samples = noise_samples(shape, 40, 4, 17);
-    let theta = seeded_theta(&network, 4, 0.1);
-    let h = dense_hessian(&network, &cast(&theta), &samples);
-    let dense = symmetric_eigen(network.dim(), |i, j| h[i][j]).unwrap();
-
-    let objective = Objective::new(device, &network, &samples, 16).unwrap();
-    let mut hessian = objective.linearize(&upload(device, &cast(&theta)), usize::MAX).unwrap();
-    let options = Options { largest: 8, smallest: 6, tolerance, ..Options::default() };
-    let solution = solve(&mut hessian, &options, |_| ()).unwrap();
-    let d = network.dim();
-    let norm = dense.values[d - 1].abs().max(dense.values[0].abs());
-    let exact = (0..8).map(|i| dense.values[d - 1 - i]).chain((0..6).rev().map(|i| dense.values[i]));
-    assert_eq!(solution.converged(), 14);
-    solution.descending().zip(exact).map(|(p, e)| (p.value - e).abs() / norm).fold(0.0, f64::max)
+    let data = mnist();
+    let network = Network::parse("conv 5x5 2, conv 3x3 2, dense 4, dense 10", data.shape, 10).unwrap();
+    let samples = data.train.first(60).unwrap();
+    let start = TrainerState::start(seeded_theta(&network, 4, 0.05));
+    let schedule = Schedule { rate: 0.005, ..Schedule::default() };
+    let twin = CpuDevice::<f32>::new();
+    let mut trainer = Trainer::new(&twin, &network, &data.train, schedule, &start).unwrap();
+    (0..80).for_each(|_| assert!(trainer.step().unwrap().batch.loss.is_finite()));
+    let trained = trainer.state().unwrap();
+    let mut worst = 0.0f64;
+    for state in [start, trained] {
+        let h = dense_hessian(&network, &cast(&state.theta), &samples);
+        let d = network.dim();
+        let dense = symmetric_eigen(d, |i, j| h[i][j]).unwrap();
+        let norm = dense.values[d - 1].abs().max(dense.values[0].abs());
+        let objective = Objective::new(device, &network, &samples, 16).unwrap();
+        let mut hessian = objective.linearize_host(&state.theta, None).unwrap();
+        let options = Options { largest: 8, smallest: 6, tolerance, ..Options::default() };
+        let solution = solve(&mut hessian, &options, &mut NoMonitor).unwrap();
+        assert_eq!((solution.converged(), solution.guard), (14, Guard::Silent));
+        let exact = (0..8).map(|i| dense.values[d - 1 - i]).chain((0..6).rev().map(|i| dense.values[i]));
+        for (pair, exact) in solution.descending().zip(exact) {
+            let error = (pair.value - exact).abs();
+            assert!(error <= pair.value_bound + 1e-6 * norm, "{error} is beyond the bound {}", pair.value_bound);
+            worst = worst.max(error / exact.abs().max(1e-3 * norm));
+        }
+    }
+    worst
 }
 
 #[test]
 fn a_networks_extreme_eigenvalues_match_a_dense_eigensolver() {
-    assert!(network_error(&CpuDevice::<f64>::new(), 1e-7) < 1e-8);
-    assert!(network_error(&CpuDevice::<f32>::new(), 1e-3) < 2e-5);
-    assert!(network_error(gpu(), 1e-3) < 2e-5);
+    let errors = [
+        network_error(&CpuDevice::<f64>::new(), 1e-6),
+        network_error(&CpuDevice::<f32>::new(), 1e-3),
+        network_error(gpu(), 1e-3),
+    ];
+    assert!(errors[0] < 1e-8 && errors[1] < 2e-5 && errors[2] < 2e-5, "{errors:?}");
+}
+
+/// 20,000 entries: outliers from 100 to 5, long tails on both sides, and most near zero.
+fn r20k(copies_of_lowest: usize) -> Vec<f64> {
+    let outliers = (0..10).map(|i| 100.0 * 0.05f64.powf(f64::from(i) / 9.0));
+    let positive = (1..=3000).map(|j| 3.0 * f64::from(j).powf(-0.6));
+    let negative = (1..=2000).map(|j| -0.6 * f64::from(j).powf(-0.3));
+    let small = (0..14_990).map(|i| 1e-3 * f64::from(i) / 14_990.0);
+    let mut entries: Vec<f64> = outliers.chain(positive).chain(negative).chain(small).collect();
+    entries.sort_by(f64::total_cmp);
+    (0..copies_of_lowest).for_each(|i| entries[i] = entries[0]);
+    entries
+}
+
+#[test]
+fn the_acceptance_spectrum_takes_few_products() {
+    let entries = r20k(1);
+    for (smallest, tolerance, most) in [(3, 1e-3, 70), (10, 1e-4, 136)] {
+        for seed in 0..4 {
+            let options = Options { largest: 20, smallest, tolerance, seed, ..Options::default() };
+            let solution = solve_diagonal::<f32>(&entries, &options);
+            assert!(solution.products <= most, "LA(20) SA({smallest}) took {} products", solution.products);
+            assert_eq!((solution.guard, solution.alarms, solution.negative), (Guard::Silent, 0, smallest));
+            assert!(solution.orthogonality <= 5e-6, "{}", solution.orthogonality);
+            assert_ends(&solution, &entries, 1e-5);
+            for pair in solution.descending() {
+                assert!(pair.residual <= 1.05 * tolerance * pair.value.abs().max(0.1), "residual {}", pair.residual);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_guard_finds_what_a_narrow_block_misses() {
+    // Three copies of the lowest eigenvalue, vectors one or two at a time: a Krylov space holds only as many of them.
+    for (copies, block) in [(3, 1), (3, 2), (4, 2)] {
+        for seed in 0..3 {
+            let entries = r20k(copies);
+            let options = Options { largest: 20, smallest: 6, tolerance: 1e-4, block, seed, ..Options::default() };
+            let solution = solve_diagonal::<f64>(&entries, &options);
+            assert_ends(&solution, &entries, 1e-6);
+            assert!(solution.smallest[..copies].iter().all(|p| p.cluster.is_some()), "copies are a cluster");
+            let unguarded = solve_diagonal::<f64>(&entries, &Options { guard: false, ..options });
+            if block == 1 {
+                assert!(unguarded.smallest[2].value > entries[2] + 0.1, "without the guard a copy is missed");
+                assert!(solution.alarms > 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tight_cluster_is_found_and_flagged() {
+    let mut entries = r20k(1);
+    let lowest = entries[0];
+    (0..5).for_each(|i| entries[i] = lowest - 0.1 + 7e-5 * i as f64);
+    let options = Options { largest: 20, smallest: 7, tolerance: 1e-3, ..Options::default() };
+    let solution = solve_diagonal::<f64>(&entries, &options);
+    assert_ends(&solution, &entries, 1e-6);
+    // A pair is a member of a cluster, or its vector is within its bound of the true one.
+    for (i, pair) in solution.smallest.iter().take(5).enumerate() {
+        let cosine = pair.vector[i].abs().min(1.0);
+        assert!(pair.cluster.is_some() || cosine.acos() <= pair.angle_bound.unwrap() + 1e-7, "{i}: {cosine}");
+    }
+    assert!(solution.largest[..5].iter().all(|p| p.cluster.is_none() && p.angle_bound.is_some()));
+}
+
+#[test]
+fn fewer_negative_eigenvalues_than_asked_for_are_counted() {
+    let mut entries: Vec<f64> = (0..3000).map(|i| if i < 2000 { 0.0 } else { 1e-3 * f64::from(i - 2000) }).collect();
+    (entries[5], entries[77], entries[2999]) = (-2.0, -0.5, 50.0);
+    let options = Options { largest: 2, smallest: 6, ..Options::default() };
+    let solution = solve_diagonal::<f64>(&entries, &options);
+    assert_eq!(solution.negative, 2);
+    assert_ends(&solution, &entries, 1e-5);
+}
+
+#[test]
+fn a_broken_operator_is_refused() {
+    for fault in [Fault::Asymmetric(3.0), Fault::Fickle(3.0)] {
+        let mut operator = Diagonal::<f64> { fault, ..Diagonal::new(&r20k(1)) };
+        let message = solve(&mut operator, &Options::default(), &mut NoMonitor).unwrap_err().to_string();
+        assert!(message.contains("not symmetric"), "{message}");
+    }
+    // Too small for the alarm, too large for the tolerance: no pair that it spoils may be called converged.
+    let entries = r20k(1);
+    let mut operator = Diagonal::<f64> { fault: Fault::Fickle(0.01), ..Diagonal::new(&entries) };
+    let options = Options { tolerance: 1e-4, max_products: 200, ..Options::default() };
+    let solution = solve(&mut operator, &options, &mut NoMonitor).unwrap();
+    assert!(solution.smallest.iter().all(|p| p.status != Status::Converged));
+}
+
+#[test]
+fn noise_neither_hangs_nor_spoils_the_eigenvalues() {
+    let entries = r20k(1);
+    let mut operator = Diagonal::<f64> { fault: Fault::Noisy(1e-6 * 100.0), ..Diagonal::new(&entries) };
+    let options = Options { largest: 20, smallest: 10, tolerance: 1e-3, max_products: 400, ..Options::default() };
+    let solution = solve(&mut operator, &options, &mut NoMonitor).unwrap();
+    assert!(solution.products < 200 && solution.reached);
+    let mut sorted = entries;
+    sorted.reverse();
+    let exact = sorted[..20].iter().chain(&sorted[sorted.len() - 10..]);
+    for (pair, &exact) in solution.descending().zip(exact) {
+        assert!((pair.value - exact).abs() <= 2e-5 * exact.abs().max(0.1), "{} not {exact}", pair.value);
+        assert!(pair.status != Status::BudgetSpent);
+    }
+}
+
+/// Keeps the state after so many products.
+struct Keeper<T> {
+    at: usize,
+    kept: Option<SolverState<T>>,
+    phases: Vec<Phase>,
+}
+
+impl<T> Monitor<T> for Keeper<T> {
+    fn step(&mut self, progress: &Progress) {
+        self.phases.push(progress.phase);
+    }
+
+    fn wants_state(&mut self, products: usize) -> bool {
+        self.kept.is_none() && products >= self.at
+    }
+
+    fn save(&mut self, state: SolverState<T>) -> Result<()> {
+        self.kept = Some(state);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_solve_goes_on_from_any_step_to_the_same_bits() {
+    // Three copies of the lowest value: the state is taken in the search, in the guard and in the hunt.
+    let entries = r20k(3);
+    let options = Options { largest: 20, smallest: 6, basis: 50, block: 1, tolerance: 1e-4, ..Options::default() };
+    let bits = |s: &Solution<f64>| -> Vec<u64> {
+        let pair = |p: &eigenscope::eigen::Eigenpair<f64>| {
+            let mut bits = vec![p.value.to_bits(), p.residual.to_bits()];
+            bits.extend(p.vector.iter().map(|v| v.to_bits()));
+            bits
+        };
+        s.descending().flat_map(pair).chain([s.products as u64, s.guard_products as u64, s.alarms as u64]).collect()
+    };
+    let mut whole = Keeper { at: usize::MAX, kept: None, phases: vec![] };
+    let reference = solve(&mut Diagonal::new(&entries), &options, &mut whole).unwrap();
+    let total = reference.products + reference.guard_products;
+    for phase in [Phase::Search, Phase::Guard, Phase::Hunt] {
+        assert!(whole.phases.contains(&phase), "the example goes through {phase:?}");
+    }
+    for at in (4..total).step_by(10) {
+        let mut keeper = Keeper { at, kept: None, phases: vec![] };
+        solve(&mut Diagonal::new(&entries), &options, &mut keeper).unwrap();
+        let state = keeper.kept.expect("the state was wanted");
+        let resumed = resume(&mut Diagonal::new(&entries), &options, &state, &mut NoMonitor).unwrap();
+        assert!(bits(&resumed) == bits(&reference), "resumed after {at} products");
+    }
+    let other = Options { block: 2, ..options };
+    let mut keeper = Keeper { at: 10, kept: None, phases: vec![] };
+    solve(&mut Diagonal::new(&entries), &other, &mut keeper).unwrap();
+    let state: SolverState<f64> = keeper.kept.unwrap();
+    assert!(resume(&mut Diagonal::new(&entries), &options, &state, &mut NoMonitor).is_err());
+}
+
+#[test]
+fn the_f64_twin_judges_f32_pairs() {
+    let entries = r20k(1);
+    let options = Options { largest: 5, smallest: 3, ..Options::default() };
+    let mut solution = solve_diagonal::<f32>(&entries, &options);
+    solution.judge(&mut Diagonal::<f64>::new(&entries)).unwrap();
+    assert_eq!(solution.converged(), 8);
+    for pair in solution.descending() {
+        let exact = norm(pair.vector.iter().zip(&entries).map(|(v, e)| v.widen() * (e - pair.value)));
+        assert!((pair.residual / exact - 1.0).abs() < 1e-9, "{} not {exact}", pair.residual);
+    }
+    // A pair that is wrong does not stay converged.
+    solution.largest[0].value *= 1.01;
+    solution.judge(&mut Diagonal::<f64>::new(&entries)).unwrap();
+    assert_ne!(solution.largest[0].status, Status::Converged);
 }

@@ -4,7 +4,8 @@ use crate::support::*;
 use eigenscope::run::{TensorFile, read_metrics};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// A small network on the embedded MNIST, for speed.
 const SMALL: &str = "conv 3x3 4, conv 3x3 6, dense 12, dense 10";
@@ -166,4 +167,84 @@ fn devices_and_bench_report() {
     for field in ["hvp_per_s", "gflop_per_s", "grad_per_s", "loss_per_s", "seconds"] {
         assert!(bench[field].as_f64().unwrap() > 0.0, "{field}");
     }
+}
+
+#[test]
+fn a_killed_solve_goes_on_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    train(&folder.path().join("run"), "10", &[]);
+    let checkpoint = folder.path().join("run/checkpoints/step-000010.safetensors");
+    let solve = |name: &str| {
+        let file = |extension: &str| folder.path().join(name).with_extension(extension);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eigenscope"));
+        command.args(["spectrum", "--device", "cpu", "--checkpoint", text(&checkpoint), "--samples", "3000"]);
+        command.args(["--largest", "8", "--smallest", "6", "--tolerance", "1e-4", "--save-every", "6", "--resume"]);
+        command.arg("--state").arg(file("state")).arg("--log").arg(file("csv")).arg("--out").arg(file("pairs"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        (command, file("state"), file("csv"), file("pairs"))
+    };
+    let (mut whole, _, whole_log, whole_pairs) = solve("whole");
+    assert!(whole.status().unwrap().success());
+
+    let (mut cut, state, cut_log, cut_pairs) = solve("cut");
+    let mut kills = 0;
+    for _ in 0..200 {
+        let before = std::fs::metadata(&state).and_then(|m| m.modified()).ok();
+        let mut process = cut.spawn().unwrap();
+        // Kill it as soon as it has saved once more: in the search, in the guard, wherever it stands then.
+        let finished = loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                break Some(status);
+            }
+            if std::fs::metadata(&state).and_then(|m| m.modified()).ok() != before {
+                process.kill().unwrap();
+                process.wait().unwrap();
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        match finished {
+            Some(status) => {
+                assert!(status.success());
+                break;
+            }
+            None => kills += 1,
+        }
+    }
+    assert!(kills >= 5, "killed {kills} times");
+    assert!(std::fs::read(&whole_pairs).unwrap() == std::fs::read(&cut_pairs).unwrap(), "the pairs differ");
+    assert!(std::fs::read(&whole_log).unwrap() == std::fs::read(&cut_log).unwrap(), "the convergence logs differ");
+    let log = std::fs::read_to_string(&cut_log).unwrap();
+    assert!(log.starts_with("hvps,phase,basis") && log.contains("search") && log.contains("guard"), "{log}");
+
+    // A state is not taken up by another solve.
+    let other = ["spectrum", "--device", "cpu", "--checkpoint", text(&checkpoint), "--samples", "2999"];
+    let (code, message) = failure(&[&other[..], &["--state", text(&state), "--resume"]].concat());
+    assert!(code == 2 && message.contains("another solve"), "{message}");
+}
+
+#[test]
+fn a_budget_a_judge_and_an_automatic_block() {
+    let folder = tempfile::tempdir().unwrap();
+    train(&folder.path().join("run"), "10", &[]);
+    let checkpoint = folder.path().join("run/checkpoints/step-000010.safetensors");
+    let spectrum = |extra: &[&str]| {
+        let common = ["spectrum", "--device", "cpu", "--checkpoint", text(&checkpoint), "--samples", "100"];
+        json(&[&common[..], extra].concat())
+    };
+    let statuses = |report: &Value| {
+        let status = |p: &Value| p["status"].as_str().unwrap().to_string();
+        report["pairs"].as_array().unwrap().iter().map(status).collect::<Vec<_>>()
+    };
+    let cut = spectrum(&["--max-hvps", "16", "--tolerance", "1e-5"]);
+    assert!(cut["hvps"].as_u64().unwrap() <= 16 && statuses(&cut).contains(&"budget-spent".into()));
+    assert_eq!(cut["guard"], "not-finished");
+    let judged = spectrum(&["--certify", "f64", "--block", "auto"]);
+    assert_eq!(judged["certified"], "f64");
+    assert!([1, 2].contains(&judged["block"].as_u64().unwrap()));
+    assert!(statuses(&judged).iter().all(|s| s == "converged"), "{judged}");
+    assert!(judged["orthogonality"].as_f64().unwrap() < 5e-6);
+    let pair = &judged["pairs"][0];
+    assert!(pair["value_bound"].as_f64().unwrap() <= pair["residual"].as_f64().unwrap());
+    assert!(pair["angle_bound_rad"].as_f64().unwrap() < 0.1);
 }

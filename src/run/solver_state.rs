@@ -1,0 +1,157 @@
+//! A solve's state as a file, and its convergence log.
+
+use super::{Tensor, TensorData, TensorFile};
+use crate::device::Scalar;
+use crate::eigen::{Phase, Progress, SolverState};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::path::Path;
+
+/// Stores `state` (vectors of length `dimension`); `fingerprint` says what it belongs to.
+///
+/// # Errors
+/// [`Error::File`] if it cannot be written.
+pub fn write_state<T>(path: &Path, state: &SolverState<T>, dimension: usize, fingerprint: &str) -> Result<()>
+where
+    T: Scalar,
+    TensorData: From<Vec<T>>,
+{
+    let mut file = TensorFile::default();
+    let mut vectors = |name: &str, values: &[T]| {
+        file.insert(name, &[values.len() / dimension, dimension], values.to_vec());
+    };
+    vectors("basis", &state.basis);
+    vectors("next", &state.next);
+    for (name, values) in [
+        ("projected", &state.projected),
+        ("coupling", &state.coupling),
+        ("noise", &state.noise),
+        ("locked", &state.locked),
+        ("ritz_values", &state.ritz_values),
+        ("scale", &vec![state.scale, state.norm]),
+    ] {
+        file.insert(name, &[values.len()], values.clone());
+    }
+    file.note("fingerprint", fingerprint);
+    file.note("random_position", state.random_position);
+    file.note("phase", serde_json::to_string(&state.phase).expect("a word"));
+    file.note("counters", serde_json::to_string(&state.counters).expect("numbers"));
+    file.note("guard_steps", state.guard_steps);
+    file.note("reached", state.reached);
+    file.note("seconds", state.seconds);
+    file.write(path)
+}
+
+/// Reads what [`write_state`] stored.
+///
+/// # Errors
+/// [`Error::File`] if it is missing or broken; [`Error::Usage`] if it belongs to something else.
+pub fn read_state<T: Scalar>(path: &Path, fingerprint: &str) -> Result<SolverState<T>> {
+    let file = TensorFile::read(path)?;
+    let note = |key: &str| {
+        file.metadata
+            .get(key)
+            .ok_or_else(|| Error::file(path, format!("is no saved solve: its metadata has no \"{key}\"")))
+    };
+    if note("fingerprint")? != fingerprint {
+        return Err(Error::Usage(format!(
+            "{} belongs to another solve ({}), this one is {fingerprint}: use the same options, or another --state",
+            path.display(),
+            note("fingerprint")?
+        )));
+    }
+    fn parse<V: for<'de> Deserialize<'de>>(path: &Path, key: &str, text: &str) -> Result<V> {
+        serde_json::from_str(text).map_err(|e| Error::file(path, format!("its metadata has {key} = {text}: {e}")))
+    }
+    let wide = |name: &str| -> Result<Vec<f64>> { Ok(file.get(name)?.data.to_f64()) };
+    // f32 to f64 and back is exact.
+    let vectors = |Tensor { data, .. }: &Tensor| data.to_f64().into_iter().map(T::from_f64).collect();
+    let scales = wide("scale")?;
+    let [scale, norm] = scales[..] else { return Err(Error::file(path, "its scale is broken")) };
+    Ok(SolverState {
+        basis: vectors(file.get("basis")?),
+        next: vectors(file.get("next")?),
+        projected: wide("projected")?,
+        coupling: wide("coupling")?,
+        noise: wide("noise")?,
+        locked: wide("locked")?,
+        ritz_values: wide("ritz_values")?,
+        scale,
+        norm,
+        random_position: parse(path, "random_position", note("random_position")?)?,
+        phase: parse(path, "phase", note("phase")?)?,
+        guard_steps: parse(path, "guard_steps", note("guard_steps")?)?,
+        reached: parse(path, "reached", note("reached")?)?,
+        counters: parse(path, "counters", note("counters")?)?,
+        seconds: parse(path, "seconds", note("seconds")?)?,
+    })
+}
+
+/// A row of the convergence log: one a block step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConvergenceRow {
+    /// Products so far.
+    pub hvps: usize,
+    /// `search`, `guard` or `hunt`.
+    pub phase: Phase,
+    /// Columns in the basis.
+    pub basis: usize,
+    /// Converged among the wanted largest.
+    pub largest: usize,
+    /// Converged among the wanted smallest.
+    pub smallest: usize,
+    /// Largest residual over its target among the wanted pairs.
+    pub worst: f64,
+    /// Largest Ritz value.
+    pub top: f64,
+    /// Smallest Ritz value.
+    pub bottom: f64,
+    /// Noise of the operator so far.
+    pub noise: f64,
+}
+
+impl From<&Progress> for ConvergenceRow {
+    fn from(p: &Progress) -> Self {
+        Self {
+            hvps: p.products,
+            phase: p.phase,
+            basis: p.basis,
+            largest: p.largest,
+            smallest: p.smallest,
+            worst: p.worst,
+            top: p.top,
+            bottom: p.bottom,
+            noise: p.noise,
+        }
+    }
+}
+
+/// The convergence log as it grows: a CSV file to which whole lines are added.
+pub struct ConvergenceLog {
+    writer: csv::Writer<File>,
+}
+
+impl ConvergenceLog {
+    /// Starts the file; of an earlier one, rows of up to `hvps` products stay.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it cannot be read or written.
+    pub fn open(path: &Path, hvps: usize) -> Result<Self> {
+        let mut rows: Vec<ConvergenceRow> =
+            if hvps > 0 && path.exists() { super::metrics::read_table(path)? } else { Vec::new() };
+        rows.retain(|row| row.hvps <= hvps);
+        let file = File::create(path).map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
+        let mut log = Self { writer: csv::Writer::from_writer(file) };
+        rows.iter().for_each(|row| log.add(row));
+        Ok(log)
+    }
+
+    /// Adds a row; a log that can no longer be written does not stop the solve.
+    pub fn add(&mut self, row: &ConvergenceRow) {
+        let written = self.writer.serialize(row).map_err(|e| e.to_string());
+        if let Err(error) = written.and_then(|()| self.writer.flush().map_err(|e| e.to_string())) {
+            log::warn!("the convergence log cannot be written: {error}");
+        }
+    }
+}
