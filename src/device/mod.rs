@@ -402,6 +402,16 @@ pub trait Device: Sync {
     /// [`crate::Error::Device`] if it does not fit.
     fn zeros(&self, len: usize) -> Result<Self::Buffer>;
 
+    /// A buffer with these values, rounded or widened to the device's type.
+    ///
+    /// # Errors
+    /// As [`Device::zeros`].
+    fn upload(&self, values: &[f32]) -> Result<Self::Buffer> {
+        let mut buffer = self.zeros(values.len())?;
+        self.write(&mut buffer, 0, &values.iter().map(|&v| Self::Scalar::from_f32(v)).collect::<Vec<_>>());
+        Ok(buffer)
+    }
+
     /// An array of codes, all zero.
     ///
     /// # Errors

@@ -4,16 +4,21 @@
 //! into chunks; every chunk's contribution is scaled by one over the size of the whole subset, so a ragged last chunk
 //! weighs what it should and the Hessian is that of the stated mean loss exactly.
 
+mod cross_entropy;
+mod jets;
 mod linearization;
+mod lines;
 mod pass;
 
+pub use jets::Jet;
 pub use linearization::Linearization;
+pub use lines::{Probe, mean_difference};
 
 use crate::data::Samples;
 use crate::device::{Device, Scalar};
 use crate::network::Network;
 use crate::{Error, Result};
-use pass::Primal;
+use pass::{Primal, Tangents};
 
 /// Samples a chunk unless told otherwise: large enough for the dense layers' products, small enough for any GPU.
 pub const DEFAULT_CHUNK: usize = 256;
@@ -71,6 +76,8 @@ pub struct Objective<'a, D: Device> {
     samples: usize,
     /// Scratch of the passes that keep nothing, made on first use.
     scratch: Option<Primal<D>>,
+    /// Scratch of [`Objective::gradient_and_hvp`], likewise.
+    tangents: Option<Tangents<D>>,
 }
 
 impl<'a, D: Device> Objective<'a, D> {
@@ -95,7 +102,7 @@ impl<'a, D: Device> Objective<'a, D> {
             .step_by(chunk)
             .map(|start| Chunk::new(device, samples, start, chunk.min(samples.len() - start)))
             .collect::<Result<_>>()?;
-        Ok(Self { device, network, chunks, samples: samples.len(), scratch: None })
+        Ok(Self { device, network, chunks, samples: samples.len(), scratch: None, tangents: None })
     }
 
     /// Replaces the samples by as many others: the next minibatch of a training run.
@@ -162,16 +169,50 @@ impl<'a, D: Device> Objective<'a, D> {
     /// # Errors
     /// As [`Objective::linearize`].
     pub fn linearize_host(&self, theta: &[f32], memory: Option<usize>) -> Result<Linearization<'_, D>> {
-        let mut point = self.device.zeros(self.network.dim())?;
-        self.device.write(&mut point, 0, &theta.iter().map(|&t| D::Scalar::from_f32(t)).collect::<Vec<_>>());
+        let point = self.device.upload(theta)?;
         self.linearize(&point, memory.unwrap_or_else(|| self.device.default_memory()))
     }
 
-    fn run(&mut self, theta: &D::Buffer, mut gradient: Option<&mut D::Buffer>) -> Result<Evaluation> {
-        let mut primal = match self.scratch.take() {
-            Some(primal) => primal,
-            None => Primal::new(self.device, self.network, self.chunks[0].samples)?,
+    /// Loss, gradient (dim) and one Hessian-vector product (dim) at `theta`, keeping nothing: for a product or two, as on a
+    /// minibatch, where a [`Linearization`] would not pay.
+    ///
+    /// # Errors
+    /// As [`Objective::evaluate`].
+    pub fn gradient_and_hvp(
+        &mut self,
+        theta: &D::Buffer,
+        gradient: &mut D::Buffer,
+        vector: &D::Buffer,
+        product: &mut D::Buffer,
+    ) -> Result<Evaluation> {
+        let (device, network, scale) = (self.device, self.network, self.scale());
+        let mut primal = self.take_scratch()?;
+        let mut tangents = match self.tangents.take() {
+            Some(tangents) => tangents,
+            None => Tangents::new(device, network, self.chunks[0].samples, 1)?,
         };
+        device.clear(gradient, 0..network.dim());
+        device.clear(product, 0..network.dim());
+        let mut total = Totals::default();
+        for chunk in &self.chunks {
+            primal.forward(device, network, chunk, theta);
+            primal.backward(device, network, chunk, theta, scale, gradient);
+            tangents.hvp(device, network, chunk, &primal, theta, scale, 1, vector, product);
+            total.add(&primal, device, chunk, network.classes())?;
+        }
+        (self.scratch, self.tangents) = (Some(primal), Some(tangents));
+        total.mean(self.samples)
+    }
+
+    fn take_scratch(&mut self) -> Result<Primal<D>> {
+        match self.scratch.take() {
+            Some(primal) => Ok(primal),
+            None => Primal::new(self.device, self.network, self.chunks[0].samples),
+        }
+    }
+
+    fn run(&mut self, theta: &D::Buffer, mut gradient: Option<&mut D::Buffer>) -> Result<Evaluation> {
+        let mut primal = self.take_scratch()?;
         let mut total = Totals::default();
         for chunk in &self.chunks {
             primal.forward(self.device, self.network, chunk, theta);

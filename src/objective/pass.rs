@@ -101,6 +101,21 @@ impl<D: Device> Primal<D> {
         }
     }
 
+    /// The input (N, features) of layer `l`; none for the first, whose input is the images.
+    pub fn input(&self, l: usize) -> Option<&D::Buffer> {
+        l.checked_sub(1).map(|l| &self.outputs[l])
+    }
+
+    /// The output (N, features) of layer `l`.
+    pub fn output(&self, l: usize) -> &D::Buffer {
+        &self.outputs[l]
+    }
+
+    /// The route codes of conv block `l`.
+    pub fn route(&self, l: usize) -> &D::Codes {
+        self.routes[l].as_ref().expect("every conv block has route codes")
+    }
+
     /// The losses (N) of the last forward pass.
     pub fn losses(&self, device: &D, samples: usize) -> Result<Vec<D::Scalar>> {
         device.read(&self.losses, 0..samples)

@@ -127,10 +127,7 @@ impl<'a, D: Device> Trainer<'a, D> {
             if values.len() != network.dim() {
                 return Err(Error::Usage(format!("{} parameters given, {} wanted", values.len(), network.dim())));
             }
-            let mut buffer = device.zeros(values.len())?;
-            let scalars: Vec<D::Scalar> = values.iter().map(|&v| D::Scalar::from_f32(v)).collect();
-            device.write(&mut buffer, 0, &scalars);
-            Ok(buffer)
+            device.upload(values)
         };
         let mut batches = Batches::new(train.len(), schedule.batch, schedule.seed);
         let first = train.select(&batches.indices(state.step));

@@ -8,7 +8,11 @@ use eigenscope::objective::Objective;
 use num_dual::{Dual2_64, DualNum, HyperDual64};
 
 /// The mean loss, written as plainly as possible, for any number type: reals, duals, hyper-duals.
-fn plain_loss<N: DualNum<Primitive = f64> + Copy + PartialOrd>(network: &Network, theta: &[N], samples: &Samples) -> N {
+pub fn plain_loss<N: DualNum<Primitive = f64> + Copy + PartialOrd>(
+    network: &Network,
+    theta: &[N],
+    samples: &Samples,
+) -> N {
     let mut total = N::from(0.0);
     for n in 0..samples.len() {
         let mut x: Vec<N> = samples.image(n).iter().map(|&b| N::from(f64::from(b) / 255.0)).collect();
@@ -69,7 +73,7 @@ fn plain_loss<N: DualNum<Primitive = f64> + Copy + PartialOrd>(network: &Network
 
 const SHAPE: ImageShape = ImageShape { channels: 2, height: 9, width: 7 };
 
-fn tiny() -> (Network, Vec<f32>, Samples) {
+pub fn tiny() -> (Network, Vec<f32>, Samples) {
     let network = Network::parse("conv 3x3 3, conv 5x5 2, dense 5, dense 4", SHAPE, 4).unwrap();
     let theta = seeded_theta(&network, 3, 0.2);
     (network, theta, noise_samples(SHAPE, 7, 4, 5))

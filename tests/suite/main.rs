@@ -5,6 +5,7 @@ mod derivatives;
 mod eigen;
 mod golden;
 mod kernels;
+mod lines;
 mod operator;
 mod program;
 mod shaders;
