@@ -90,9 +90,6 @@ impl SubsetArguments {
     /// The subset; `default` samples if the number is not given.
     pub fn select(&self, data: &Dataset, default: usize) -> Result<Samples> {
         let samples = self.samples.unwrap_or_else(|| default.min(data.train.len()));
-        match self.subset_seed {
-            Some(seed) => data.train.random(samples, seed),
-            None => data.train.first(samples),
-        }
+        data.train.subset(samples, self.subset_seed)
     }
 }

@@ -186,6 +186,18 @@ impl Samples {
         Ok(self.select(&indices))
     }
 
+    /// A fixed subset: `n` samples at random by `seed`, or without one the first `n`.
+    ///
+    /// # Errors
+    ///
+    /// As [`first`](Samples::first).
+    pub fn subset(&self, n: usize, seed: Option<u64>) -> Result<Samples> {
+        match seed {
+            Some(seed) => self.random(n, seed),
+            None => self.first(n),
+        }
+    }
+
     fn check_subset(&self, n: usize) -> Result<()> {
         let len = self.len();
         if (1..=len).contains(&n) {

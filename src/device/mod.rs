@@ -430,6 +430,14 @@ pub trait Device: Sync {
     /// [`crate::Error::Device`] if the device was lost.
     fn read(&self, buffer: &Self::Buffer, range: Range<usize>) -> Result<Vec<Self::Scalar>>;
 
+    /// Waits and copies the first `len` scalars to the host, rounded to f32.
+    ///
+    /// # Errors
+    /// As [`Device::read`].
+    fn download(&self, buffer: &Self::Buffer, len: usize) -> Result<Vec<f32>> {
+        Ok(self.read(buffer, 0..len)?.into_iter().map(|s| s.widen() as f32).collect())
+    }
+
     /// Waits and copies the first `len` codes to the host.
     ///
     /// # Errors

@@ -2,9 +2,10 @@
 
 use crate::data::Dataset;
 use crate::network::{Init, Network};
-use crate::train::Schedule;
+use crate::train::{NegativeCurvature, Schedule};
 use crate::{Error, Result, eigen};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The presets in `assets/presets`.
@@ -85,8 +86,6 @@ pub struct SpectraConfiguration {
     pub guard: bool,
     /// Seed of the start vectors.
     pub seed: u64,
-    /// Whether the eigenvectors are stored with the eigenvalues (4 d bytes each).
-    pub save_vectors: bool,
 }
 
 impl SpectraConfiguration {
@@ -104,6 +103,84 @@ impl SpectraConfiguration {
             seed: self.seed,
         }
     }
+}
+
+/// Where curvature is followed: figure 2.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrackingConfiguration {
+    /// The curvature along each outermost eigenvector is computed every so many steps, and at the spectra.
+    pub every: u64,
+    /// Steps t0 whose top eigenvector gets a panel.
+    pub top: Vec<u64>,
+    /// Steps t0 whose bottom eigenvector gets a panel.
+    pub bottom: Vec<u64>,
+}
+
+/// What the length of a step along an eigenvector v is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LineScale {
+    /// Equation 1 of the paper: the step is `-alpha (g^T v) v`.
+    Gradient,
+    /// The step is `-alpha v`.
+    Unit,
+}
+
+/// The loss along eigenvectors: figures 3 to 6.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinesConfiguration {
+    /// The step of the training that figure 3 shows.
+    pub profile_at: u64,
+    /// Points of each of its curves.
+    pub profile_points: usize,
+    /// Half widths, in alpha, of the small and the large range of figures 3 and 4.
+    pub ranges: [f64; 2],
+    /// What alpha is measured in, in figures 3 and 4.
+    pub scale: LineScale,
+    /// Points of each quadratic fit.
+    pub fit_points: usize,
+    /// Shortest step of the search's grid, as a distance in parameter space.
+    pub nearest: f64,
+    /// Longest step, likewise; a minimum there is marked as on the boundary.
+    pub reach: f64,
+    /// Points of the grid per factor of ten, on either side.
+    pub per_decade: usize,
+    /// Most evaluations that narrow a minimum down.
+    pub refinements: usize,
+}
+
+/// Spectra of subsets against that of a larger set: appendix B.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppendixBConfiguration {
+    /// The step of the training that is looked at; one of the spectra's.
+    pub at: u64,
+    /// Sizes of the subsets, nested; the first is the one whose standard errors are estimated.
+    pub sizes: Vec<usize>,
+    /// Size of the set they are compared with.
+    pub reference: usize,
+    /// Number of largest eigenvalues.
+    pub largest: usize,
+    /// Number of most negative eigenvalues.
+    pub smallest: usize,
+}
+
+/// The optimiser that the paper proposes: appendix C.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppendixCConfiguration {
+    /// Seeds of the initial parameters and of the order of the samples, one run of each optimiser for each.
+    pub seeds: Vec<u64>,
+    /// Steps of each run.
+    pub steps: u64,
+    /// The loss on the fixed subset is recorded every so many steps.
+    pub evaluate_every: u64,
+    /// Steps at which the running direction is compared with the true bottom eigenvector.
+    pub compare_at: Vec<u64>,
+    /// How the direction is estimated and used.
+    pub optimizer: NegativeCurvature,
 }
 
 /// All settings of an experiment.
@@ -124,6 +201,14 @@ pub struct Configuration {
     pub training: Schedule,
     /// Which spectra.
     pub spectra: SpectraConfiguration,
+    /// Figure 2.
+    pub tracking: TrackingConfiguration,
+    /// Figures 3 to 6.
+    pub lines: LinesConfiguration,
+    /// Appendix B.
+    pub appendix_b: AppendixBConfiguration,
+    /// Appendix C.
+    pub appendix_c: AppendixCConfiguration,
 }
 
 impl Configuration {
@@ -156,18 +241,63 @@ impl Configuration {
         Network::parse(&self.network.layers, data.shape, data.classes)
     }
 
+    /// Steps at which the curvature along eigenvectors is computed.
+    pub fn tracked_steps(&self) -> BTreeSet<u64> {
+        (0..=self.steps).step_by(self.tracking.every as usize).chain(self.spectra.at.iter().copied()).collect()
+    }
+
     fn check(&self) -> Result<()> {
         let usage = |message: String| Err(Error::Usage(message));
-        if self.evaluate_every == 0 {
-            return usage("evaluate_every must be at least 1".into());
+        for (name, value) in [
+            ("evaluate_every", self.evaluate_every),
+            ("tracking.every", self.tracking.every),
+            ("appendix_c.evaluate_every", self.appendix_c.evaluate_every),
+        ] {
+            if value == 0 {
+                return usage(format!("{name} must be at least 1"));
+            }
         }
         if self.spectra.at.is_empty() {
             return usage("spectra.at lists no step".into());
         }
+        if !self.spectra.at.is_sorted_by(|a, b| a < b) {
+            return usage("spectra.at must be in ascending order, each step once".into());
+        }
         if let Some(late) = self.spectra.at.iter().find(|&&s| s > self.steps) {
             return usage(format!("spectra.at has step {late}, but the training has {} steps", self.steps));
         }
-        Ok(())
+        if self.spectra.largest == 0 || self.spectra.smallest == 0 {
+            return usage("spectra.largest and spectra.smallest must be at least 1: the figures show both ends".into());
+        }
+        for (name, steps) in [
+            ("tracking.top", &self.tracking.top),
+            ("tracking.bottom", &self.tracking.bottom),
+            ("lines.profile_at", &vec![self.lines.profile_at]),
+            ("appendix_b.at", &vec![self.appendix_b.at]),
+        ] {
+            if let Some(other) = steps.iter().find(|s| !self.spectra.at.contains(s)) {
+                return usage(format!("{name} has step {other}, which is not in spectra.at"));
+            }
+        }
+        let LinesConfiguration { ranges, fit_points, profile_points, nearest, reach, per_decade, .. } = &self.lines;
+        if !(ranges[0] > 0.0 && ranges[1] > ranges[0] && ranges[1].is_finite()) {
+            return usage(format!("lines.ranges {ranges:?}: a small and a larger half width are wanted"));
+        }
+        if *fit_points < 3 || *profile_points < 3 || *per_decade == 0 {
+            return usage("lines: fit_points and profile_points must be at least 3, per_decade at least 1".into());
+        }
+        if !(*nearest > 0.0 && reach > nearest && reach.is_finite()) {
+            return usage(format!("lines: reach {reach} must be above nearest {nearest}, and that above 0"));
+        }
+        let AppendixBConfiguration { sizes, reference, .. } = &self.appendix_b;
+        let rising = !sizes.is_empty() && sizes.is_sorted_by(|a, b| a < b) && sizes[0] > 0;
+        if !rising || sizes.last() >= Some(reference) {
+            return usage("appendix_b.sizes must rise and stay below appendix_b.reference".into());
+        }
+        if self.appendix_c.seeds.is_empty() || self.appendix_c.compare_at.iter().any(|&s| s > self.appendix_c.steps) {
+            return usage("appendix_c: at least one seed, and compare_at within steps".into());
+        }
+        self.appendix_c.optimizer.check()
     }
 }
 
@@ -218,9 +348,9 @@ mod tests {
 
     #[test]
     fn settings_reach_their_place() {
-        let settings = ["spectra.samples=512", "network.layers=conv 3x3 4, dense 10", "spectra.at=[0, 5]", "steps=7"];
+        let settings = ["spectra.samples=512", "network.layers=conv 3x3 4, dense 10", "lines.scale=unit"];
         let c = Configuration::preset("quick", &settings.map(String::from)).unwrap();
-        assert_eq!((c.spectra.samples, c.steps, c.spectra.at.as_slice()), (512, 7, &[0, 5][..]));
+        assert_eq!((c.spectra.samples, c.lines.scale), (512, LineScale::Unit));
         assert_eq!(c.network.layers, "conv 3x3 4, dense 10");
     }
 
@@ -234,6 +364,11 @@ mod tests {
             ("steps=3", "step"),
             ("spectra.at=[]", "no step"),
             ("network.init=xavier", "xavier"),
+            ("tracking.top=[3]", "step 3, which is not in spectra.at"),
+            ("lines.fit_points=2", "fit_points"),
+            ("lines.reach=0", "reach 0"),
+            ("appendix_b.sizes=[9000]", "appendix_b.sizes"),
+            ("appendix_c.optimizer.momentum=1", "momentum"),
         ] {
             let message = Configuration::preset("quick", &[setting.into()]).unwrap_err().to_string();
             assert!(message.contains(hint) && !message.contains('\n'), "{setting}: {message}");

@@ -1,11 +1,13 @@
 //! Training as the paper did it: RMSProp with momentum, a learning rate that decays at every step, minibatches of 32.
 
 mod batches;
+mod negative;
 
 pub use batches::Batches;
+pub use negative::{Direction, DirectionState, NegativeCurvature};
 
 use crate::data::Samples;
-use crate::device::{Device, RmsPropStep, Scalar};
+use crate::device::{Device, RmsPropStep};
 use crate::network::Network;
 use crate::objective::{DEFAULT_CHUNK, Evaluation, Objective};
 use crate::{Error, Result};
@@ -171,10 +173,20 @@ impl<'a, D: Device> Trainer<'a, D> {
     /// As [`Trainer::step`].
     pub fn step_on(&mut self, batch: &Samples) -> Result<StepReport> {
         self.objective.load(batch)?;
-        let evaluation = self.objective.gradient(&self.theta, &mut self.gradient).map_err(|e| match e {
+        let evaluation = self.objective.gradient(&self.theta, &mut self.gradient).map_err(|e| self.diverged(e))?;
+        Ok(self.rmsprop(evaluation))
+    }
+
+    /// A loss that is not finite, with the step at which it was met.
+    fn diverged(&self, error: Error) -> Error {
+        match error {
             Error::Numerical(m) => Error::Numerical(format!("step {}: {m}; try a smaller rate", self.step)),
             other => other,
-        })?;
+        }
+    }
+
+    /// Moves the parameters by the gradient that was computed.
+    fn rmsprop(&mut self, evaluation: Evaluation) -> StepReport {
         let rate = self.schedule.rate_at(self.step, self.train.len());
         self.device.rmsprop_step(RmsPropStep {
             len: self.network.dim(),
@@ -188,7 +200,7 @@ impl<'a, D: Device> Trainer<'a, D> {
             theta: &mut self.theta,
         });
         self.step += 1;
-        Ok(StepReport { step: self.step - 1, rate, batch: evaluation })
+        StepReport { step: self.step - 1, rate, batch: evaluation }
     }
 
     /// Copies parameters and optimiser state to the host, as f32.
@@ -196,10 +208,7 @@ impl<'a, D: Device> Trainer<'a, D> {
     /// # Errors
     /// [`Error::Device`] if the device fails.
     pub fn state(&self) -> Result<TrainerState> {
-        let read = |buffer: &D::Buffer| -> Result<Vec<f32>> {
-            let scalars = self.device.read(buffer, 0..self.network.dim())?;
-            Ok(scalars.iter().map(|s| s.widen() as f32).collect())
-        };
+        let read = |buffer: &D::Buffer| self.device.download(buffer, self.network.dim());
         Ok(TrainerState {
             step: self.step,
             theta: read(&self.theta)?,

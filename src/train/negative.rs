@@ -1,0 +1,228 @@
+//! The optimiser that the paper's appendix C proposes and never tried.
+//!
+//! RMSProp alternates with a step along a running estimate v~ of the bottom eigenvector. `v^T H v` over unit vectors is
+//! smallest there, and its gradient is `2 H v`, so each minibatch serves three times: its gradient g for RMSProp, its
+//! product `H v~` for one step of stochastic gradient descent on the sphere, and `-(g^T v~) v~` for the parameters.
+
+use super::{StepReport, Trainer};
+use crate::data::Samples;
+use crate::device::{Columns, ColumnsMut, Device, Gram, Update};
+use crate::{Error, Result};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// Share of a new minibatch in the running estimate of the eigenvalue.
+const NEW: f64 = 0.1;
+
+/// How the bottom eigenvector is estimated, and how far the parameters move along it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NegativeCurvature {
+    /// Rate of the descent of `v^T H v`. It is stable below `(1 + momentum) / lambda_1`.
+    pub estimate_rate: f64,
+    /// Momentum of that descent.
+    pub momentum: f64,
+    /// The parameters move by `-step_rate (g^T v~) v~`.
+    pub step_rate: f64,
+    /// Minibatches from one estimate and step to the next.
+    pub every: u64,
+}
+
+impl Default for NegativeCurvature {
+    fn default() -> Self {
+        Self { estimate_rate: 0.01, momentum: 0.9, step_rate: 1.0, every: 1 }
+    }
+}
+
+impl NegativeCurvature {
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the setting.
+    pub fn check(&self) -> Result<()> {
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        let wrong = if !positive(self.estimate_rate) || !(self.step_rate >= 0.0 && self.step_rate.is_finite()) {
+            "estimate_rate must be positive and step_rate not negative"
+        } else if !(0.0..1.0).contains(&self.momentum) {
+            "momentum must be from 0 to below 1"
+        } else if self.every == 0 {
+            "every must be at least 1"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Usage(format!("appendix_c.optimizer: {wrong}")))
+    }
+}
+
+/// The running estimate on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DirectionState {
+    /// The unit vector v~ (dim).
+    pub vector: Vec<f32>,
+    /// Its velocity (dim).
+    pub velocity: Vec<f32>,
+    /// Running mean of the minibatches' `v~^T H v~`; none before the first.
+    pub value: Option<f64>,
+}
+
+impl DirectionState {
+    /// A random unit vector at rest.
+    pub fn start(dim: usize, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // The sum of twelve uniforms is near enough to a normal for a direction.
+        let uniform = |rng: &mut ChaCha8Rng| f64::from(rng.next_u32()) / 2f64.powi(32) - 0.5;
+        let vector: Vec<f64> = (0..dim).map(|_| (0..12).map(|_| uniform(&mut rng)).sum()).collect();
+        let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
+        Self { vector: vector.iter().map(|v| (v / norm) as f32).collect(), velocity: vec![0.0; dim], value: None }
+    }
+}
+
+/// The running estimate on a device.
+pub struct Direction<D: Device> {
+    settings: NegativeCurvature,
+    vector: D::Buffer,
+    velocity: D::Buffer,
+    product: D::Buffer,
+    value: Option<f64>,
+    dim: usize,
+}
+
+impl<D: Device> Direction<D> {
+    /// Continues from `state`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if it does not fit the device.
+    pub fn new(device: &D, settings: NegativeCurvature, state: &DirectionState) -> Result<Self> {
+        settings.check()?;
+        let dim = state.vector.len();
+        Ok(Self {
+            settings,
+            vector: device.upload(&state.vector)?,
+            velocity: device.upload(&state.velocity)?,
+            product: device.zeros(dim)?,
+            value: state.value,
+            dim,
+        })
+    }
+
+    /// The unit vector v~ (dim).
+    pub fn vector(&self) -> &D::Buffer {
+        &self.vector
+    }
+
+    /// Running mean of `v~^T H v~`.
+    pub fn value(&self) -> Option<f64> {
+        self.value
+    }
+
+    /// Copies the estimate to the host.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    pub fn state(&self, device: &D) -> Result<DirectionState> {
+        Ok(DirectionState {
+            vector: device.download(&self.vector, self.dim)?,
+            velocity: device.download(&self.velocity, self.dim)?,
+            value: self.value,
+        })
+    }
+
+    /// One step of descent, `product` being the minibatch's `H v~`: the velocity takes up the part of `-H v~` that is
+    /// orthogonal to v~, and v~ moves with it and is scaled back to length one.
+    fn descend(&mut self, device: &D) -> Result<()> {
+        let curvature = self.dot(device, &self.vector, &self.product)?;
+        self.value = Some(self.value.map_or(curvature, |value| value + NEW * (curvature - value)));
+        let NegativeCurvature { estimate_rate: rate, momentum, .. } = self.settings;
+        let Self { vector, velocity, product, dim, .. } = self;
+        // velocity <- momentum velocity - rate (H v - (v^T H v) v)
+        add(device, *dim, velocity, momentum, product, -rate);
+        add(device, *dim, velocity, 1.0, vector, rate * curvature);
+        add(device, *dim, vector, 1.0, velocity, 1.0);
+        let norm = self.dot(device, &self.vector, &self.vector)?.sqrt();
+        if !(norm > 0.0 && norm.is_finite()) {
+            return Err(Error::Numerical(
+                "the running eigenvector is no longer finite: try a smaller appendix_c.optimizer.estimate_rate".into(),
+            ));
+        }
+        add(device, self.dim, &mut self.vector, 1.0 / norm, &self.velocity, 0.0);
+        Ok(())
+    }
+
+    fn dot(&self, device: &D, a: &D::Buffer, b: &D::Buffer) -> Result<f64> {
+        let column = |buffer| Columns { buffer, offset: 0, pitch: self.dim, count: 1 };
+        Ok(device.gram(&[Gram { rows: self.dim, a: column(a), b: column(b) }])?[0])
+    }
+}
+
+/// `w <- a w + b v`.
+fn add<D: Device>(device: &D, rows: usize, w: &mut D::Buffer, a: f64, v: &D::Buffer, b: f64) {
+    if a == 0.0 {
+        device.clear(w, 0..rows);
+    }
+    let a = if a == 0.0 { 1.0 } else { a };
+    device.update(Update {
+        rows,
+        w: ColumnsMut { buffer: w, offset: 0, pitch: rows, count: 1 },
+        v: Columns { buffer: v, offset: 0, pitch: rows, count: 1 },
+        h: &[-b / a],
+        m: &[a],
+    });
+}
+
+impl<D: Device> Trainer<'_, D> {
+    /// One step of RMSProp on the next minibatch, followed by one along `direction`, which the same minibatch has updated.
+    ///
+    /// While the running estimate of the eigenvalue is not negative, the parameters do not move along it: there is no
+    /// negative curvature yet to follow.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn alternating_step(&mut self, direction: &mut Direction<D>) -> Result<StepReport> {
+        if self.step % direction.settings.every != 0 {
+            return self.step();
+        }
+        let batch: Samples = self.train.select(&self.batches.indices(self.step));
+        self.objective.load(&batch)?;
+        let Direction { vector, product, .. } = direction;
+        let evaluation = self
+            .objective
+            .gradient_and_hvp(&self.theta, &mut self.gradient, vector, product)
+            .map_err(|e| self.diverged(e))?;
+        direction.descend(self.device)?;
+        let slope = direction.dot(self.device, &self.gradient, &direction.vector)?;
+        let report = self.rmsprop(evaluation);
+        if direction.value.is_some_and(|value| value < 0.0) {
+            let move_by = -direction.settings.step_rate * slope;
+            add(self.device, self.network.dim(), &mut self.theta, 1.0, &direction.vector, move_by);
+        }
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::cpu::CpuDevice;
+
+    #[test]
+    fn the_estimate_finds_the_bottom_of_a_diagonal_operator() {
+        let device = CpuDevice::<f64>::new();
+        let dim = 200;
+        // Eigenvalues from -1 to 50, most of them small, as a network's are.
+        let values: Vec<f64> =
+            (0..dim).map(|i| if i < 3 { -1.0 + 0.3 * i as f64 } else { 50.0 / (i * i) as f64 }).collect();
+        let state = DirectionState::start(dim, 3);
+        assert!((state.vector.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() - 1.0).abs() < 1e-6);
+        let mut direction = Direction::new(&device, NegativeCurvature::default(), &state).unwrap();
+        for _ in 0..400 {
+            direction.product = direction.vector.iter().zip(&values).map(|(v, l)| v * l).collect();
+            direction.descend(&device).unwrap();
+        }
+        assert!((direction.value().unwrap() + 1.0).abs() < 1e-3, "{:?}", direction.value());
+        assert!(direction.vector()[0].abs() > 0.999);
+        let restored =
+            Direction::new(&device, NegativeCurvature::default(), &direction.state(&device).unwrap()).unwrap();
+        assert!((restored.vector()[0] - direction.vector()[0]).abs() < 1e-7);
+    }
+}
