@@ -1,15 +1,11 @@
 //! Axes: where a value lies, and which values get a tick.
 
 use super::Scale;
+use super::numbers::{even_label, power_of_ten, short_number, ten_to};
 use crate::{Error, Result};
 
-/// Beyond this magnitude differences of values overflow, so values get no place.
-const HUGE: f64 = 1e300;
-/// Below this magnitude a linear axis treats a value as zero.
-const TINY: f64 = 1e-290;
-
 /// A scale with its two borders, in the unit in which the axis is uniform
-/// (values, or their decimal logarithms).
+/// (values, or decades).
 #[derive(Debug)]
 pub(super) struct Axis {
     scale: Scale,
@@ -34,29 +30,31 @@ impl Axis {
         values: impl Iterator<Item = f64>,
         padding: f64,
     ) -> Result<Self> {
+        if !scale.is_usable() {
+            return Err(Error::Usage(format!("an axis cannot have the scale {scale:?}")));
+        }
         if let Some((from, to)) = range {
-            return match (uniform(scale, from), uniform(scale, to)) {
-                (Some(low), Some(high)) if is_wide(scale, low, high) => Ok(Self { scale, low, high }),
+            return match (scale.uniform(from), scale.uniform(to)) {
+                (Some(low), Some(high)) if scale.is_wide(low, high) => Ok(Self { scale, low, high }),
                 _ => Err(Error::Usage(format!("an axis cannot show the range {from} to {to}"))),
             };
         }
         let (low, high) = values
-            .filter_map(|value| uniform(scale, value))
+            .filter_map(|value| scale.uniform(value))
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), place| (low.min(place), high.max(place)));
         let (low, high) = if low > high {
             (0.0, 1.0)
-        } else if is_wide(scale, low, high) {
+        } else if scale.is_wide(low, high) {
             let pad = (high - low) * padding;
             (low - pad, high + pad)
         } else {
-            let half = match scale {
-                Scale::Log10 => 0.5,
-                Scale::Linear if low.abs() < TINY => 1.0,
-                Scale::Linear => low.abs() * 0.1,
-            };
-            (low - half, high + half)
+            (low - scale.reach(low), high + scale.reach(high))
         };
         Ok(Self { scale, low, high })
+    }
+
+    pub fn is_linear(&self) -> bool {
+        self.scale == Scale::Linear
     }
 
     /// Place of `value`: 0 at the low border, 1 at the high border, or `None`
@@ -64,58 +62,44 @@ impl Axis {
     pub fn place(&self, value: f64) -> Option<f64> {
         // Far outside the borders the exact place does not matter, and a bound
         // keeps the clipping arithmetic finite.
-        uniform(self.scale, value).map(|place| self.fraction(place).clamp(-1e6, 1e6))
+        self.scale.uniform(value).map(|place| self.fraction(place).clamp(-1e6, 1e6))
+    }
+
+    /// The value at a place.
+    pub fn value(&self, at: f64) -> f64 {
+        self.scale.value(self.low * (1.0 - at) + self.high * at)
     }
 
     /// The labelled ticks, about `wanted` of them and never many more.
     pub fn ticks(&self, wanted: usize) -> Vec<Tick> {
         if self.scale == Scale::Linear {
-            return self.even_ticks(self.low, self.high, wanted);
+            return self.even_ticks(wanted);
         }
-        let decades = self.decades();
-        let stride = self.stride(wanted);
-        if decades.clone().count() >= 2 {
-            return decades
-                .filter(|exponent| exponent.rem_euclid(stride) == 0)
-                .map(|exponent| Tick { at: self.fraction(f64::from(exponent)), label: power_of_ten(exponent) })
-                .collect();
-        }
+        let strides = (1..=self.stride(wanted)).rev();
+        let decades = strides.map(|stride| self.decades(stride)).find(|ticks| ticks.len() >= 2);
         // Too short for decades: 1, 2, 5; shorter still: evenly spaced values.
-        let steps = self.multiples(&[1, 2, 5]);
-        if steps.len() >= 2 {
-            return steps
-                .into_iter()
-                .map(|(digit, exponent)| Tick {
-                    at: self.fraction(f64::from(digit).log10() + f64::from(exponent)),
-                    label: short_number(digit, exponent),
-                })
-                .collect();
-        }
-        self.even_ticks(10f64.powf(self.low), 10f64.powf(self.high), wanted)
+        decades.or_else(|| self.short_ticks()).unwrap_or_else(|| self.even_ticks(wanted))
     }
 
     /// Places of the unlabelled grid lines between the ticks.
     pub fn minor(&self, wanted: usize) -> Vec<f64> {
-        if self.scale == Scale::Linear {
-            return Vec::new();
-        }
-        if self.stride(wanted) > 1 {
-            // Hundreds of lines would only shade the plot.
-            let shown = if self.decades().count() <= 40 { 40 } else { 0 };
-            return self.decades().take(shown).map(|exponent| self.fraction(f64::from(exponent))).collect();
-        }
-        if self.high - self.low > 6.0 {
-            return Vec::new();
-        }
-        self.multiples(&[2, 3, 4, 5, 6, 7, 8, 9])
-            .into_iter()
-            .map(|(digit, exponent)| self.fraction(f64::from(digit).log10() + f64::from(exponent)))
-            .collect()
+        let lines = if self.scale == Scale::Linear {
+            Vec::new()
+        } else if self.stride(wanted) > 1 {
+            self.multiples(&[1])
+        } else if self.high - self.low <= 6.0 {
+            self.multiples(&[2, 3, 4, 5, 6, 7, 8, 9])
+        } else {
+            Vec::new()
+        };
+        // Hundreds of lines would only shade the plot.
+        let shown = if lines.len() <= 60 { lines.len() } else { 0 };
+        lines[..shown].iter().map(|line| self.fraction(line.place)).collect()
     }
 
-    /// Place of zero, when it is inside a linear axis.
+    /// Place of zero, when it is inside an axis that has a zero.
     pub fn zero(&self) -> Option<f64> {
-        let inside = self.scale == Scale::Linear && self.low < 0.0 && self.high > 0.0;
+        let inside = self.scale != Scale::Log10 && self.low < 0.0 && self.high > 0.0;
         inside.then(|| self.fraction(0.0))
     }
 
@@ -123,31 +107,77 @@ impl Axis {
         (place - self.low) / (self.high - self.low)
     }
 
-    /// Exponents of the powers of ten inside a logarithmic axis.
-    fn decades(&self) -> std::ops::RangeInclusive<i32> {
-        (self.low - 1e-9).ceil() as i32..=(self.high + 1e-9).floor() as i32
-    }
-
     /// Every how many decades a tick is labelled.
     fn stride(&self, wanted: usize) -> i32 {
-        let wanted = wanted.max(2);
-        self.decades().count().div_ceil(wanted).max(1) as i32
+        let zero = usize::from(self.zero().is_some());
+        (self.multiples(&[1]).len() + zero).div_ceil(wanted.max(2)).max(1) as i32
     }
 
-    /// The values `digit` · 10^`exponent` inside a logarithmic axis, ascending.
-    fn multiples(&self, digits: &[u8]) -> Vec<(u8, i32)> {
-        let exponents = self.low.floor() as i32..=self.high.floor() as i32;
-        exponents
-            .flat_map(|exponent| digits.iter().map(move |&digit| (digit, exponent)))
-            .filter(|&(digit, exponent)| {
-                let place = f64::from(digit).log10() + f64::from(exponent);
-                place >= self.low - 1e-9 && place <= self.high + 1e-9
-            })
-            .collect()
+    /// Ticks at zero and at the powers of ten whose exponents are multiples of
+    /// `stride`.
+    fn decades(&self, stride: i32) -> Vec<Tick> {
+        let is_log = self.scale == Scale::Log10;
+        let mut lines = self.multiples(&[1]);
+        // The first power beside zero keeps as much distance as the others do.
+        lines.retain(|line| {
+            line.exponent.rem_euclid(stride) == 0 && (is_log || line.place.abs() >= f64::from(stride) - 0.5)
+        });
+        let mut ticks: Vec<Tick> =
+            lines.iter().map(|line| self.tick(line.place, line.signed(power_of_ten(line.exponent)))).collect();
+        if let Some(at) = self.zero() {
+            let before = lines.iter().filter(|line| line.negative).count();
+            ticks.insert(before, Tick { at, label: "0".to_owned() });
+        }
+        ticks
     }
 
-    /// Ticks at multiples of 1, 2 or 5 times a power of ten, `low` to `high`.
-    fn even_ticks(&self, low: f64, high: f64, wanted: usize) -> Vec<Tick> {
+    /// Ticks at 1, 2 and 5 times powers of ten, if those are at least two.
+    fn short_ticks(&self) -> Option<Vec<Tick>> {
+        let lines = self.multiples(&[1, 2, 5]);
+        let enough = self.zero().is_none() && lines.len() >= 2;
+        let tick = |line: &Multiple| self.tick(line.place, line.signed(short_number(line.digit, line.exponent)));
+        enough.then(|| lines.iter().map(tick).collect())
+    }
+
+    fn tick(&self, place: f64, label: String) -> Tick {
+        Tick { at: self.fraction(place), label }
+    }
+
+    /// The values ±`digit` · 10^`exponent` inside a logarithmic axis, ascending.
+    fn multiples(&self, digits: &[u8]) -> Vec<Multiple> {
+        // Place of 1, and the first place where the axis is logarithmic.
+        let (one, first) = match self.scale {
+            Scale::Linear => return Vec::new(),
+            Scale::Log10 => (0.0, f64::NEG_INFINITY),
+            Scale::SymLog { linear } => (1.0 - linear.log10(), 1.0),
+        };
+        let side = |negative: bool, low: f64, high: f64| {
+            let low = low.max(first);
+            let exponents = (low - one).floor() as i32..=(high - one).floor() as i32;
+            exponents
+                .flat_map(|exponent| digits.iter().map(move |&digit| (digit, exponent)))
+                .map(|(digit, exponent)| (digit, exponent, one + f64::from(digit).log10() + f64::from(exponent)))
+                .filter(|&(_, _, place)| place >= low - 1e-9 && place <= high + 1e-9)
+                .map(|(digit, exponent, place)| Multiple {
+                    negative,
+                    digit,
+                    exponent,
+                    place: if negative { -place } else { place },
+                })
+                .collect::<Vec<_>>()
+        };
+        let mut lines = Vec::new();
+        if self.scale != Scale::Log10 {
+            lines = side(true, -self.high, -self.low);
+            lines.reverse();
+        }
+        lines.extend(side(false, self.low, self.high));
+        lines
+    }
+
+    /// Ticks at multiples of 1, 2 or 5 times a power of ten.
+    fn even_ticks(&self, wanted: usize) -> Vec<Tick> {
+        let (low, high) = (self.scale.value(self.low), self.scale.value(self.high));
         let rough = (high - low) / wanted.max(2) as f64;
         let mut exponent = rough.log10().floor() as i32;
         let factor = match rough / ten_to(exponent) {
@@ -168,77 +198,26 @@ impl Axis {
         (first..=last)
             .map(|index| {
                 let value = index as f64 * step;
-                Tick {
-                    at: uniform(self.scale, value).map_or(0.0, |place| self.fraction(place)),
-                    label: even_label(value, exponent, largest),
-                }
+                self.tick(self.scale.uniform(value).unwrap_or(self.low), even_label(value, exponent, largest))
             })
             .collect()
     }
 }
 
-/// `value` in the unit in which the axis is uniform, if the axis can show it.
-fn uniform(scale: Scale, value: f64) -> Option<f64> {
-    match scale {
-        Scale::Linear => (value.abs() <= HUGE).then_some(value),
-        Scale::Log10 => (value > 0.0 && value.is_finite()).then(|| value.log10()),
+/// A value on a logarithmic axis: ±`digit` · 10^`exponent`.
+#[derive(Debug)]
+struct Multiple {
+    negative: bool,
+    digit: u8,
+    exponent: i32,
+    /// In the uniform unit.
+    place: f64,
+}
+
+impl Multiple {
+    fn signed(&self, size: String) -> String {
+        if self.negative { format!("−{size}") } else { size }
     }
-}
-
-/// Whether the borders are far enough apart for rounding errors not to show.
-fn is_wide(scale: Scale, low: f64, high: f64) -> bool {
-    high - low
-        > match scale {
-            Scale::Linear => (low.abs().max(high.abs()) * 1e-9).max(TINY),
-            Scale::Log10 => 1e-6,
-        }
-}
-
-fn ten_to(exponent: i32) -> f64 {
-    10f64.powi(exponent)
-}
-
-/// Label of a linear tick. All labels of an axis have the same form, which the
-/// `largest` value and the step's `exponent` decide.
-fn even_label(value: f64, exponent: i32, largest: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    let text = if (1e-3..1e6).contains(&largest) {
-        format!("{value:.*}", (-exponent).max(0) as usize)
-    } else {
-        let shared = largest.log10().floor() as i32;
-        let decimals = (shared - exponent).max(0) as usize;
-        let mantissa = value / ten_to(shared);
-        format!("{mantissa:.decimals$}×10{}", superscript(shared))
-    };
-    text.replace('-', "−")
-}
-
-/// `digit` · 10^`exponent` for a short logarithmic axis.
-fn short_number(digit: u8, exponent: i32) -> String {
-    match exponent {
-        -3..0 => format!("{:.*}", -exponent as usize, f64::from(digit) * ten_to(exponent)),
-        0..4 => format!("{digit}{}", "0".repeat(exponent as usize)),
-        _ if digit == 1 => power_of_ten(exponent),
-        _ => format!("{digit}×10{}", superscript(exponent)),
-    }
-}
-
-fn power_of_ten(exponent: i32) -> String {
-    match exponent {
-        0 => "1".to_owned(),
-        1 => "10".to_owned(),
-        _ => format!("10{}", superscript(exponent)),
-    }
-}
-
-fn superscript(number: i32) -> String {
-    let sign = if number < 0 { "⁻" } else { "" };
-    let digits = number.unsigned_abs().to_string();
-    let raised =
-        digits.bytes().map(|digit| ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][usize::from(digit - b'0')]);
-    sign.chars().chain(raised).collect()
 }
 
 #[cfg(test)]
@@ -281,6 +260,47 @@ mod tests {
     }
 
     #[test]
+    fn symlog_ticks_are_mirrored_powers_of_ten() {
+        let scale = Scale::SymLog { linear: 0.1 };
+        assert_eq!(labels(scale, -10.0, 100.0, 8), ["−10", "−1", "−10⁻¹", "0", "10⁻¹", "1", "10", "10²"]);
+        let scale = Scale::SymLog { linear: 1e-3 };
+        // Skipped decades keep their distance to zero.
+        assert_eq!(labels(scale, -1e3, 1e6, 6), ["−10³", "−1", "0", "1", "10³", "10⁶"]);
+        assert_eq!(labels(scale, 5.0, 6e6, 3), ["10²", "10⁴", "10⁶"]);
+    }
+
+    #[test]
+    fn short_symlog_axes_still_have_two_ticks() {
+        let scale = Scale::SymLog { linear: 1.0 };
+        assert_eq!(labels(scale, -0.4, 0.4, 4), ["−0.4", "−0.2", "0", "0.2", "0.4"]);
+        assert_eq!(labels(scale, 3.0, 30.0, 6), ["5", "10", "20"]);
+        assert_eq!(labels(scale, -30.0, -3.0, 6), ["−20", "−10", "−5"]);
+        assert_eq!(labels(scale, 21.0, 24.0, 3), ["21", "22", "23", "24"]);
+    }
+
+    #[test]
+    fn symlog_minor_lines_are_mirrored_and_outside_the_linear_part() {
+        let axis = Axis::new(Scale::SymLog { linear: 1.0 }, Some((-10.0, 10.0)), std::iter::empty(), 0.0).unwrap();
+        let minor = axis.minor(8);
+        assert_eq!(minor.len(), 16);
+        for (left, right) in minor.iter().zip(minor.iter().rev()) {
+            assert!((left + right - 1.0).abs() < 1e-12);
+        }
+        assert!(minor.iter().all(|&at| axis.value(at).abs() > 1.9));
+    }
+
+    #[test]
+    fn values_come_back_from_their_places() {
+        for scale in [Scale::Linear, Scale::Log10, Scale::SymLog { linear: 0.5 }] {
+            let axis = Axis::new(scale, Some((0.01, 300.0)), std::iter::empty(), 0.0).unwrap();
+            for value in [0.02, 0.5, 7.0, 250.0] {
+                let back = axis.value(axis.place(value).unwrap());
+                assert!((back - value).abs() < 1e-9, "{scale:?} {value} {back}");
+            }
+        }
+    }
+
+    #[test]
     fn log_axis_refuses_what_has_no_logarithm() {
         let axis = fitted(Scale::Log10, &[0.0, -3.0, f64::NAN, f64::INFINITY, 1.0, 100.0]);
         assert!(axis.place(0.0).is_none() && axis.place(-3.0).is_none());
@@ -303,7 +323,7 @@ mod tests {
             &[f64::MAX, f64::NAN],
         ];
         for values in cases {
-            for scale in [Scale::Linear, Scale::Log10] {
+            for scale in [Scale::Linear, Scale::Log10, Scale::SymLog { linear: 1e-2 }] {
                 let axis = fitted(scale, values);
                 assert!(axis.low < axis.high, "{values:?} {axis:?}");
                 let count = axis.ticks(6).len();
@@ -322,6 +342,9 @@ mod tests {
             (Scale::Linear, (2.0, 1.0)),
             (Scale::Linear, (0.0, f64::NAN)),
             (Scale::Log10, (0.0, 1.0)),
+            (Scale::SymLog { linear: 0.0 }, (-1.0, 1.0)),
+            (Scale::SymLog { linear: f64::NAN }, (-1.0, 1.0)),
+            (Scale::SymLog { linear: 1.0 }, (2.0, 1.0)),
         ] {
             let axis = Axis::new(scale, Some(range), std::iter::empty(), 0.0);
             assert!(matches!(axis, Err(Error::Usage(_))), "{range:?}");

@@ -1,6 +1,7 @@
 //! What a figure shows, independent of how it is drawn.
 
-use super::{Color, draw};
+use super::canvas::page;
+use super::{Color, ColorBar, Scale, draw};
 use crate::Result;
 
 /// One chart: a title, two axes and the curves.
@@ -24,18 +25,35 @@ pub struct Chart {
     /// Values at the lower and upper border; chosen from the data when `None`.
     /// Curves are cut off at the borders.
     pub y_range: Option<(f64, f64)>,
-    /// The curves, each over the ones before it; dotted curves and points lie
-    /// over all lines.
+    /// The curves, each over the ones before it; dashed and dotted curves and
+    /// points lie over all lines.
     pub series: Vec<Series>,
+    /// Lines that guide the eye, under the curves.
+    pub marks: Vec<Mark>,
+    /// What the colours of the curves stand for, at the right of the plot.
+    pub color_bar: Option<ColorBar>,
 }
 
-/// How values are spread along an axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scale {
-    /// Equal distances are equal differences.
-    Linear,
-    /// Equal distances are equal ratios; only positive values have a place.
-    Log10,
+/// A line across the plot that is no data.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mark {
+    /// A line from the lower to the upper border. An axis without a given range
+    /// reaches to `x`.
+    VerticalLine {
+        /// Where it is on the horizontal axis.
+        x: f64,
+        /// Its colour.
+        color: Color,
+        /// Text in the legend; `None` leaves the line out of it.
+        label: Option<String>,
+    },
+    /// A dashed line where both coordinates are equal, on whatever scales.
+    Diagonal {
+        /// Its colour.
+        color: Color,
+        /// Text in the legend; `None` leaves the line out of it.
+        label: Option<String>,
+    },
 }
 
 /// How a curve is drawn.
@@ -45,8 +63,21 @@ pub enum Style {
     Line,
     /// A dotted line.
     Dotted,
+    /// A dashed line.
+    Dashed,
     /// Separate dots, not joined.
     Points,
+    /// Separate diagonal crosses.
+    Crosses,
+    /// Separate circles, white inside.
+    Hollow,
+}
+
+impl Style {
+    /// Whether the points are joined.
+    pub(super) fn is_joined(self) -> bool {
+        matches!(self, Self::Line | Self::Dotted | Self::Dashed)
+    }
 }
 
 /// One curve.
@@ -60,11 +91,11 @@ pub struct Series {
     pub label: Option<String>,
     /// The points, in the order in which they are joined.
     pub points: Vec<(f64, f64)>,
-    /// Colour of the line or dots.
+    /// Colour of the line or points.
     pub color: Color,
-    /// Line, dotted line or separate dots.
+    /// How the points are drawn.
     pub style: Style,
-    /// Width of the line, or diameter of the dots, in pixels.
+    /// Width of the line, or diameter of the points, in pixels.
     pub width: f64,
 }
 
@@ -80,6 +111,8 @@ impl Chart {
             x_range: None,
             y_range: None,
             series: Vec::new(),
+            marks: Vec::new(),
+            color_bar: None,
         }
     }
 
@@ -88,7 +121,7 @@ impl Chart {
     /// The same chart always gives the same bytes. Fails when there is no room
     /// for the plot, or when `x_range` or `y_range` is not a range of its axis.
     pub fn to_svg(&self, width: u32, height: u32) -> Result<String> {
-        draw::svg(self, width, height)
+        page(width, height, |canvas| draw::chart(canvas, self, (f64::from(width), f64::from(height))))
     }
 }
 
@@ -108,13 +141,28 @@ impl Series {
         Self { style: Style::Points, width: 6.0, ..Self::line(points, color) }
     }
 
+    /// A dashed line without a legend entry.
+    pub fn dashed(points: Vec<(f64, f64)>, color: Color) -> Self {
+        Self { style: Style::Dashed, ..Self::line(points, color) }
+    }
+
+    /// Separate diagonal crosses without a legend entry.
+    pub fn crosses(points: Vec<(f64, f64)>, color: Color) -> Self {
+        Self { style: Style::Crosses, width: 8.0, ..Self::line(points, color) }
+    }
+
+    /// Separate circles, white inside, without a legend entry.
+    pub fn hollow(points: Vec<(f64, f64)>, color: Color) -> Self {
+        Self { style: Style::Hollow, width: 8.0, ..Self::line(points, color) }
+    }
+
     /// The same curve with this text in the legend.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
     }
 
-    /// The same curve with this line width or dot diameter, in pixels.
+    /// The same curve with this line width or point diameter, in pixels.
     pub fn width(mut self, width: f64) -> Self {
         self.width = width;
         self

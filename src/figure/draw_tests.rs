@@ -1,8 +1,9 @@
 //! Tests of whole charts, from data to SVG and PNG.
 
 use super::super::raster::parse;
-use super::super::{End, Series, SpectrumRow, eigenvalues_over_steps, svg_to_png};
+use super::super::{Color, ColorBar, End, Ramp, Series, SpectrumRow, eigenvalues_over_steps, svg_to_png};
 use super::*;
+use crate::Error;
 use resvg::tiny_skia::Pixmap;
 
 /// A chart like the figures of a short training run.
@@ -96,7 +97,7 @@ fn odd_data_draws_fine() {
         &[(f64::MIN, f64::MAX), (5e-324, -5e-324)],
     ];
     for points in cases {
-        for scale in [Scale::Linear, Scale::Log10] {
+        for scale in [Scale::Linear, Scale::Log10, Scale::SymLog { linear: 1e-3 }] {
             let svg = chart_of(points, scale).to_svg(400, 300).unwrap();
             let picture = painted(&svg, 1.0);
             let dark = count_pixels(&picture, |r, _, _| r < 100);
@@ -160,5 +161,136 @@ fn long_titles_stay_inside_the_figure() {
     let border = (0..300).flat_map(|y| [(2, y), (397, y)]);
     for (x, y) in border {
         assert_eq!(picture.pixel(x, y).map(|pixel| pixel.red()), Some(255));
+    }
+}
+
+/// Points of the first curve of this colour, in pixels from the upper left.
+fn drawn_points(svg: &str, color: &str) -> Vec<Pixel> {
+    svg.lines()
+        .filter(|line| line.starts_with("<polyline") && line.contains(color))
+        .filter_map(|line| line.split_once("points=\"")?.1.split_once('"'))
+        .flat_map(|(points, _)| points.split_whitespace())
+        .filter_map(|point| point.split_once(','))
+        .map(|(x, y)| (x.parse::<f64>().unwrap() / 10.0, y.parse::<f64>().unwrap() / 10.0))
+        .collect()
+}
+
+#[test]
+fn diagonal_passes_through_equal_places_of_equal_scales() {
+    for scale in [Scale::Linear, Scale::Log10, Scale::SymLog { linear: 0.1 }] {
+        let mut chart = Chart::new("", "", "");
+        (chart.x_scale, chart.y_scale) = (scale, scale);
+        let range = if scale == Scale::Log10 { (1e-3, 1e3) } else { (-1e3, 1e3) };
+        (chart.x_range, chart.y_range) = (Some(range), Some(range));
+        chart.marks.push(Mark::Diagonal { color: Color::rgb(1, 2, 3), label: None });
+        let svg = chart.to_svg(500, 400).unwrap();
+        let points = drawn_points(&svg, "#010203");
+        assert!(points.len() > 40, "{scale:?} {}", points.len());
+        let (first, last) = (points[0], points[points.len() - 1]);
+        let (width, height) = (last.0 - first.0, first.1 - last.1);
+        assert!(width > 300.0 && height > 250.0);
+        for (x, y) in points {
+            let places = ((x - first.0) / width, (first.1 - y) / height);
+            assert!((places.0 - places.1).abs() < 2e-3, "{scale:?} {places:?}");
+        }
+    }
+}
+
+#[test]
+fn diagonal_is_the_identity_on_scales_that_differ() {
+    let mut chart = Chart::new("", "", "");
+    chart.y_scale = Scale::SymLog { linear: 1.0 };
+    (chart.x_range, chart.y_range) = (Some((-100.0, 100.0)), Some((-100.0, 100.0)));
+    let color = Color::rgb(1, 2, 3);
+    chart.marks.push(Mark::Diagonal { color, label: None });
+    let x_axis = Axis::new(Scale::Linear, chart.x_range, std::iter::empty(), 0.0).unwrap();
+    let y_axis = Axis::new(chart.y_scale, chart.y_range, std::iter::empty(), 0.0).unwrap();
+    let points = drawn_points(&chart.to_svg(500, 400).unwrap(), "#010203");
+    let corner = |pick: fn(&Pixel) -> f64| {
+        let values = || points.iter().map(pick);
+        (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max))
+    };
+    let ((left, right), (top, bottom)) = (corner(|p| p.0), corner(|p| p.1));
+    for &(x, y) in &points {
+        let value = y_axis.value((bottom - y) / (bottom - top));
+        let expected = x_axis.place(value).unwrap();
+        assert!(((x - left) / (right - left) - expected).abs() < 6e-3, "{x} {y} {value}");
+    }
+}
+
+#[test]
+fn vertical_lines_stand_where_they_should() {
+    let mut chart = Chart::new("", "", "");
+    chart.series.push(Series::line(vec![(0.0, 0.0), (10.0, 1.0)], Color::BLACK));
+    let mark = |x: f64| Mark::VerticalLine { x, color: Color::rgb(1, 2, 3), label: Some("the mark".into()) };
+    chart.x_range = Some((0.0, 10.0));
+    chart.marks = vec![mark(2.5), mark(f64::NAN), mark(11.0)];
+    let svg = chart.to_svg(500, 400).unwrap();
+    // The line and the sample in the legend.
+    let points = drawn_points(&svg, "#010203");
+    assert!(svg.contains("the mark"));
+    let curve = drawn_points(&svg, "#000000");
+    let expected = curve[0].0 + (curve[1].0 - curve[0].0) * 0.25;
+    assert!((points[0].0 - expected).abs() < 0.2 && points[0].0 == points[1].0, "{points:?} {curve:?}");
+    assert!((points[0].1 - points[1].1).abs() > 250.0);
+    // Three samples share an entry, and nothing else was drawn.
+    assert_eq!(points.len(), 2 + 3 * 2);
+    // An axis that fits the data reaches to the mark.
+    chart.x_range = None;
+    let reached = drawn_points(&chart.to_svg(500, 400).unwrap(), "#010203");
+    assert_eq!(reached.len(), 4 + 3 * 2);
+}
+
+#[test]
+fn flagged_points_have_their_shapes() {
+    let points = vec![(0.0, 0.0), (1.0, 1.0), (f64::NAN, 1.0)];
+    let svg = |series: Series| {
+        let mut chart = Chart::new("", "", "");
+        chart.series.push(series);
+        chart.to_svg(400, 300).unwrap()
+    };
+    let color = Color::rgb(1, 2, 3);
+    let crosses = svg(Series::crosses(points.clone(), color));
+    assert_eq!(drawn_points(&crosses, "#010203").len(), 2 * 4);
+    let rings = svg(Series::hollow(points.clone(), color));
+    assert_eq!(rings.matches("<circle").count(), 2 * 2);
+    let dashes = svg(Series::dashed(points, color));
+    assert!(drawn_points(&dashes, "#010203").len() > 30);
+}
+
+#[test]
+fn zero_line_of_a_symmetric_logarithm_is_in_its_middle() {
+    let mut chart = chart_of(&[(-50.0, -1e4), (1e3, 1e4)], Scale::SymLog { linear: 1.0 });
+    chart.series.truncate(1);
+    let svg = chart.to_svg(500, 400).unwrap();
+    let lines = drawn_points(&svg, "#969696");
+    assert_eq!(lines.len(), 4, "one for each axis");
+    let curve = drawn_points(&svg, "#000000");
+    assert!((lines[2].1 - (curve[0].1 + curve[1].1) / 2.0).abs() < 0.2, "{lines:?} {curve:?}");
+}
+
+#[test]
+fn colour_bars_show_their_ramp_and_ticks() {
+    let mut chart = chart_of(&[(0.0, 0.0), (1.0, 1.0)], Scale::Linear);
+    let bar = |low: f64, high: f64| ColorBar { ramp: Ramp::RedYellow, low, high, label: "training step".into() };
+    chart.color_bar = Some(bar(0.0, 5000.0));
+    let svg = chart.to_svg(500, 400).unwrap();
+    for text in ["training step", "1000", "5000"] {
+        assert!(svg.contains(text), "{text}");
+    }
+    let picture = painted(&svg, 1.0);
+    let rows_of = |color: Color| -> Vec<u32> {
+        let same = |x, y| {
+            let pixel = picture.pixel(x, y).unwrap();
+            (pixel.red(), pixel.green(), pixel.blue()) == (color.red, color.green, color.blue)
+        };
+        (0..400).filter(|&y| (300..500).filter(|&x| same(x, y)).count() > 10).collect()
+    };
+    // Colours of a low and of a high stripe.
+    let ends = [4.5 / 128.0, 123.5 / 128.0].map(|at| rows_of(Ramp::RedYellow.color(at)));
+    assert!(ends[0].first() > ends[1].last() && !ends[0].is_empty() && !ends[1].is_empty(), "{ends:?}");
+    for (low, high) in [(3.0, 3.0), (f64::NAN, 1.0), (f64::INFINITY, f64::NEG_INFINITY), (9.0, 1.0)] {
+        chart.color_bar = Some(bar(low, high));
+        assert!(chart.to_svg(500, 400).is_ok(), "{low} {high}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::canvas::{Anchor, Canvas};
 use super::raster::{fitting_size, text_width};
-use super::{Color, Series, Style};
+use super::{Color, Mark, Series, Style};
 use crate::Result;
 
 const SIZE: f64 = 14.0;
@@ -15,10 +15,17 @@ const ENTRY_GAP: f64 = 26.0;
 /// More colours than this cannot be told apart in a sample.
 const MOST_COLORS: usize = 12;
 
-/// The curves that share a label.
+/// What a sample looks like.
+#[derive(Clone, Copy)]
+enum Sample {
+    Curve(Style),
+    Upright,
+}
+
+/// The curves, or the marks, that share a label.
 struct Entry<'a> {
     label: &'a str,
-    style: Style,
+    sample: Sample,
     line: f64,
     colors: Vec<Color>,
     text_size: f64,
@@ -30,22 +37,27 @@ pub(super) struct Legend<'a> {
 }
 
 impl<'a> Legend<'a> {
-    /// The legend of `series`, in rows at most `room` pixels wide.
-    pub fn new(series: &'a [Series], room: f64) -> Self {
+    /// The legend of `series` and `marks`, in rows at most `room` pixels wide.
+    pub fn new(series: &'a [Series], marks: &'a [Mark], room: f64) -> Self {
+        let curves = series.iter().map(|one| (&one.label, Sample::Curve(one.style), one.width, one.color));
+        let marks = marks.iter().map(|mark| match mark {
+            Mark::VerticalLine { color, label, .. } => (label, Sample::Upright, 2.0, *color),
+            Mark::Diagonal { color, label } => (label, Sample::Curve(Style::Dashed), 1.6, *color),
+        });
         let mut entries: Vec<Entry> = Vec::new();
-        for one in series {
-            let Some(label) = one.label.as_deref() else {
+        for (label, sample, line, color) in curves.chain(marks) {
+            let Some(label) = label.as_deref() else {
                 continue;
             };
             match entries.iter_mut().find(|entry| entry.label == label) {
-                Some(entry) => entry.colors.push(one.color),
+                Some(entry) => entry.colors.push(color),
                 None => {
                     let text_size = fitting_size(label, SIZE, room - SAMPLE - SAMPLE_GAP);
                     entries.push(Entry {
                         label,
-                        style: one.style,
-                        line: one.width,
-                        colors: vec![one.color],
+                        sample,
+                        line,
+                        colors: vec![color],
                         text_size,
                         width: SAMPLE + SAMPLE_GAP + text_width(label, text_size),
                     });
@@ -103,11 +115,16 @@ impl Entry<'_> {
             let from = left + part * index as f64;
             // Lines run on under the next colour, which leaves no seams.
             let rest = [(from, y), (left + SAMPLE, y)];
-            match self.style {
-                Style::Line if shown > 1 => canvas.line(&rest, color, 5.0)?,
-                Style::Line => canvas.line(&rest, color, self.line.max(2.0))?,
-                Style::Dotted => canvas.dotted(&[(from, y), (from + part, y)], color, self.line)?,
-                Style::Points => canvas.dot((from + part / 2.0, y), self.line, color)?,
+            let middle = (from + part / 2.0, y);
+            match self.sample {
+                Sample::Upright => canvas.line(&[(middle.0, y - 8.0), (middle.0, y + 8.0)], color, self.line)?,
+                Sample::Curve(Style::Line) if shown > 1 => canvas.line(&rest, color, 5.0)?,
+                Sample::Curve(Style::Line) => canvas.line(&rest, color, self.line.max(2.0))?,
+                Sample::Curve(Style::Dashed) => canvas.dashed(&[(from, y), (from + part, y)], color, self.line)?,
+                Sample::Curve(Style::Dotted) => canvas.dotted(&[(from, y), (from + part, y)], color, self.line)?,
+                Sample::Curve(Style::Points) => canvas.dot(middle, self.line, color)?,
+                Sample::Curve(Style::Hollow) => canvas.ring(middle, self.line, color)?,
+                Sample::Curve(Style::Crosses) => canvas.cross(middle, self.line, color)?,
             }
         }
         Ok(())
@@ -130,7 +147,7 @@ mod tests {
             series("loss", Color::BLACK),
             series("top", Color::GREY),
         ];
-        let legend = Legend::new(&all, 1000.0);
+        let legend = Legend::new(&all, &[], 1000.0);
         assert_eq!(legend.rows.len(), 1);
         let entries = &legend.rows[0];
         assert_eq!(entries.len(), 2);
@@ -142,19 +159,19 @@ mod tests {
     fn rows_break_where_the_room_ends() {
         let labels: Vec<String> = (0..9).map(|index| format!("curve number {index}")).collect();
         let all: Vec<Series> = labels.iter().map(|l| series(l, Color::BLACK)).collect();
-        let legend = Legend::new(&all, 500.0);
+        let legend = Legend::new(&all, &[], 500.0);
         assert!(legend.rows.len() > 2);
         for row in &legend.rows {
             let width: f64 = row.iter().map(|entry| entry.width + ENTRY_GAP).sum();
             assert!(width - ENTRY_GAP <= 500.0);
         }
-        assert!(Legend::new(&[], 500.0).height() == 0.0);
+        assert!(Legend::new(&[], &[], 500.0).height() == 0.0);
     }
 
     #[test]
     fn a_label_longer_than_the_room_is_set_smaller() {
         let all = [series(&"long ".repeat(40), Color::BLACK)];
-        let legend = Legend::new(&all, 500.0);
+        let legend = Legend::new(&all, &[], 500.0);
         assert!(legend.rows[0][0].width < 501.0);
     }
 }

@@ -1,5 +1,7 @@
 //! Colours of the curves.
 
+use super::ramp::{BLUE_GREEN, mixed};
+
 /// An opaque sRGB colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Color {
@@ -25,17 +27,13 @@ impl Color {
     }
 }
 
-/// Dark blue to green, the ramp of the largest positive eigenvalues.
-const POSITIVE: [Color; 4] =
-    [Color::rgb(8, 48, 120), Color::rgb(24, 110, 190), Color::rgb(20, 160, 150), Color::rgb(104, 190, 84)];
-
 /// Strong to pale red, the ramp of the most negative eigenvalues.
 const NEGATIVE: [Color; 2] = [Color::rgb(200, 0, 30), Color::rgb(250, 170, 160)];
 
 /// The colour of the `rank`-th largest eigenvalue of `count` (ranks from 1):
 /// dark blue for the largest, green for the last.
 pub fn positive_color(rank: usize, count: usize) -> Color {
-    along(&POSITIVE, rank, count)
+    along(&BLUE_GREEN, rank, count)
 }
 
 /// The colour of the `rank`-th most negative eigenvalue of `count` (ranks from
@@ -50,12 +48,7 @@ fn along(stops: &[Color], rank: usize, count: usize) -> Color {
         return stops[0];
     }
     let fraction = (rank.clamp(1, count) - 1) as f64 / (count - 1) as f64;
-    let position = fraction * (stops.len() - 1) as f64;
-    let before = (position as usize).min(stops.len() - 2);
-    let weight = position - before as f64;
-    let mix = |a: u8, b: u8| (f64::from(a) * (1.0 - weight) + f64::from(b) * weight).round() as u8;
-    let (a, b) = (stops[before], stops[before + 1]);
-    Color::rgb(mix(a.red, b.red), mix(a.green, b.green), mix(a.blue, b.blue))
+    mixed(stops, fraction)
 }
 
 #[cfg(test)]
@@ -64,17 +57,17 @@ mod tests {
 
     #[test]
     fn ramps_start_and_end_where_they_should() {
-        assert_eq!(positive_color(1, 20), POSITIVE[0]);
-        assert_eq!(positive_color(20, 20), POSITIVE[3]);
+        assert_eq!(positive_color(1, 20), BLUE_GREEN[0]);
+        assert_eq!(positive_color(20, 20), BLUE_GREEN[3]);
         assert_eq!(negative_color(1, 5), NEGATIVE[0]);
         assert_eq!(negative_color(5, 5), NEGATIVE[1]);
     }
 
     #[test]
     fn odd_ranks_and_counts_have_a_colour() {
-        assert_eq!(positive_color(1, 1), POSITIVE[0]);
-        assert_eq!(positive_color(0, 0), POSITIVE[0]);
-        assert_eq!(positive_color(0, 3), POSITIVE[0]);
+        assert_eq!(positive_color(1, 1), BLUE_GREEN[0]);
+        assert_eq!(positive_color(0, 0), BLUE_GREEN[0]);
+        assert_eq!(positive_color(0, 3), BLUE_GREEN[0]);
         assert_eq!(negative_color(9, 3), NEGATIVE[1]);
     }
 

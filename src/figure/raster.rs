@@ -96,7 +96,8 @@ mod tests {
             svg_to_png(&svg, 1.0).unwrap()
         };
         let missing = picture('\u{4e00}');
-        for symbol in "Aéλα−|×⁻⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₉ₖ–…≥≤∇".chars() {
+        for symbol in "Aéλα−|×⁻⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₉ₖ–…≥≤∇ᵀ∞≈σ±→Δθ∈²₂ₙ‖·✓✗".chars()
+        {
             assert_ne!(picture(symbol), missing, "{symbol}");
         }
     }
