@@ -36,9 +36,8 @@ fn cells(map: &HeatMap) -> Vec<[f64; 4]> {
         line.split_once(&format!(" {name}=\""))?.1.split_once('"')?.0.parse().ok()
     };
     let rectangles = svg.lines().filter(|line| line.starts_with("<rect"));
-    let all: Vec<[f64; 4]> = rectangles
-        .filter_map(|line| Some(["x", "y", "width", "height"].map(|name| number(line, name).unwrap())))
-        .collect();
+    let corners = |line: &str| ["x", "y", "width", "height"].map(|name| number(line, name).unwrap());
+    let all: Vec<[f64; 4]> = rectangles.map(corners).collect();
     let shown = map.values.iter().flatten().filter(|value| value.is_finite()).count();
     all[1..=shown].to_vec()
 }

@@ -69,8 +69,8 @@ impl Ramp {
 
 /// The colour at `fraction` between the first and the last of at least two stops.
 pub(super) fn mixed(stops: &[Color], fraction: f64) -> Color {
-    // NaN fails both comparisons of `max` and becomes 0.
-    let position = fraction.max(0.0).min(1.0) * (stops.len() - 1) as f64;
+    let fraction = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
+    let position = fraction * (stops.len() - 1) as f64;
     let before = (position as usize).min(stops.len() - 2);
     let weight = position - before as f64;
     let mix = |a: u8, b: u8| (f64::from(a) * (1.0 - weight) + f64::from(b) * weight).round() as u8;

@@ -50,7 +50,7 @@ impl Scale {
     pub(super) fn is_usable(self) -> bool {
         match self {
             Self::Linear | Self::Log10 => true,
-            Self::SymLog { linear } => linear >= TINY && linear <= HUGE,
+            Self::SymLog { linear } => (TINY..=HUGE).contains(&linear),
         }
     }
 
