@@ -8,10 +8,11 @@ use eigenscope::data::Dataset;
 use eigenscope::device::Precision;
 use eigenscope::experiment::{TrainingPlan, train};
 use eigenscope::network::{Init, Network};
-use eigenscope::run::{RunDirectory, read_metrics};
+use eigenscope::run::{MetricsRow, RunDirectory, read_rows};
 use eigenscope::train::Schedule;
 use eigenscope::{Error, Result, with_device};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -68,6 +69,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
             .step_by(arguments.checkpoint_every as usize)
             .chain([arguments.steps])
             .collect(),
+        snapshots: BTreeSet::new(),
         evaluate_every: arguments.evaluate_every,
         init: arguments.init,
         seed: arguments.seed,
@@ -85,7 +87,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
     with_device!(&choice.device, device => {
         train(device, &data, &network, &plan, &subset, &validation, &run, &mut progress)?
     });
-    let rows = read_metrics(&run.metrics())?;
+    let rows: Vec<MetricsRow> = read_rows(&run.metrics())?;
     let last = rows.last().ok_or_else(|| Error::file(run.metrics(), "has no rows"))?;
     printer.print(
         &json!({

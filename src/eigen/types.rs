@@ -81,6 +81,16 @@ pub enum Status {
     BudgetSpent,
 }
 
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Converged => "converged",
+            Self::NoiseFloor => "noise-floor",
+            Self::BudgetSpent => "budget-spent",
+        })
+    }
+}
+
 /// An eigenvalue, its vector, its residual, and what follows from it.
 #[derive(Clone, Debug)]
 pub struct Eigenpair<T> {

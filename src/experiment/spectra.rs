@@ -1,15 +1,52 @@
-//! The extreme eigenpairs at one checkpoint, and their file.
+//! The extreme eigenpairs at the checkpoints of a run, and their files.
 
-use crate::Result;
 use crate::data::Samples;
 use crate::device::cpu::CpuDevice;
 use crate::device::{Device, Scalar};
-use crate::eigen::{Eigenpair, Monitor, Options, Solution, SolverState, choose_block, resume, solve};
+use crate::eigen::{
+    self, Eigenpair, Monitor, Options, Phase, Solution, SolverState, choose_block, resume, solve,
+};
+use crate::figure::End;
 use crate::network::Network;
 use crate::objective::{DEFAULT_CHUNK, Evaluation, Objective};
-use crate::run::TensorFile;
+use crate::run::{
+    ConvergenceLog, ConvergenceRow, MetricsRow, RunDirectory, TensorData, TensorFile, read_rows, read_state, write_rows,
+    write_state,
+};
+use crate::{Error, Result};
+use super::{Landscape, Session};
 use serde::{Deserialize, Serialize};
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How often a solve's state is saved: hundreds of megabytes.
+const SAVE_EVERY: Duration = Duration::from_secs(120);
+
+/// A row of `tables/eigenvalues.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EigenvalueRow {
+    /// Steps of the training.
+    pub step: u64,
+    /// End of the spectrum.
+    pub end: End,
+    /// 1 for the outermost.
+    pub rank: usize,
+    /// Eigenvalue.
+    pub value: f64,
+    /// Recomputed residual `||H v - value v||`.
+    pub residual: f64,
+    /// `converged`, `noise-floor` or `budget-spent`.
+    pub status: String,
+}
+
+/// A row of `tables/loss.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LossRow {
+    /// Steps of the training.
+    pub step: u64,
+    /// Loss on the fixed subset whose Hessian is looked at.
+    pub loss: f64,
+}
 
 /// What a spectrum cost: a row of `tables/cost.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +59,20 @@ pub struct CostRow {
     pub guard_hvps: usize,
     /// Hessian-vector products of the recomputed residuals.
     pub verification_hvps: usize,
-    /// Wall-clock seconds of both.
+    /// Products after which all wanted largest pairs had converged, if they did.
+    pub largest_hvps: Option<usize>,
+    /// Products after which all wanted smallest pairs had converged, if they did.
+    pub smallest_hvps: Option<usize>,
+    /// Bytes of the basis.
+    pub basis_bytes: usize,
+}
+
+/// A row of `clock/spectra.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpectrumSeconds {
+    /// Steps of the training.
+    pub step: u64,
+    /// Wall-clock seconds of the solve, its guard and its verification.
     pub seconds: f64,
 }
 
@@ -118,4 +168,210 @@ pub fn compute_spectrum<D: Device>(
     let gradient = device.read(hessian.gradient(), 0..dim)?;
     let seconds = state.map_or(0.0, |s| s.seconds) + start.elapsed().as_secs_f64();
     Ok(Spectrum { solution, gradient, evaluation: hessian.evaluation(), block: options.block, seconds })
+}
+
+/// A spectrum as its file tells it.
+pub struct StoredSpectrum {
+    /// The pairs, in descending order of their values.
+    pub pairs: Vec<StoredPair>,
+    /// The loss on the subset.
+    pub loss: f64,
+}
+
+/// An eigenpair as a file tells it.
+pub struct StoredPair {
+    /// End of the spectrum.
+    pub end: End,
+    /// 1 for the outermost.
+    pub rank: usize,
+    /// Eigenvalue.
+    pub value: f64,
+    /// Recomputed residual.
+    pub residual: f64,
+    /// `converged`, `noise-floor` or `budget-spent`.
+    pub status: String,
+    /// Unit vector (dim); empty if the file has none.
+    pub vector: Vec<f32>,
+}
+
+impl StoredSpectrum {
+    /// Reads what [`Spectrum::to_file`] made.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is missing or broken.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = TensorFile::read(path)?;
+        let note = |key: &str| {
+            file.metadata.get(key).ok_or_else(|| Error::file(path, format!("its metadata has no \"{key}\"")))
+        };
+        let values = file.get("eigenvalues")?.data.to_f64();
+        let residuals = file.get("residuals")?.data.to_f64();
+        let statuses: Vec<String> = serde_json::from_str(note("status")?).map_err(|e| Error::file(path, e))?;
+        let largest: usize = note("largest")?.parse().map_err(|e| Error::file(path, e))?;
+        let count = values.len();
+        let mut vectors = match file.tensors.get("eigenvectors") {
+            Some(tensor) if tensor.shape.len() == 2 && tensor.shape[0] == count => {
+                tensor.data.to_f32().chunks_exact(tensor.shape[1].max(1)).map(<[f32]>::to_vec).collect()
+            }
+            Some(_) => return Err(Error::file(path, "its eigenvectors are not as many as its eigenvalues")),
+            None => vec![Vec::new(); count],
+        }
+        .into_iter();
+        let pairs = values.into_iter().zip(residuals).zip(statuses).enumerate().map(|(i, ((value, residual), status))| {
+            let (end, rank) = if i < largest { (End::Largest, i + 1) } else { (End::Smallest, count - i) };
+            StoredPair { end, rank, value, residual, status, vector: vectors.next().unwrap_or_default() }
+        });
+        Ok(Self { pairs: pairs.collect(), loss: note("loss")?.parse().map_err(|e| Error::file(path, e))? })
+    }
+
+    /// The outermost pair of an end.
+    pub fn outermost(&self, end: End) -> Option<&StoredPair> {
+        self.pairs.iter().find(|p| p.end == end && p.rank == 1)
+    }
+}
+
+/// Computes the spectra of a run that are not there yet, and writes their tables.
+///
+/// # Errors
+/// What the solver, the device or the files meet. What was written stands, and a resumed run goes on there.
+pub fn run<L: Landscape>(landscape: &mut L, session: &mut Session<'_>) -> Result<()>
+where
+    TensorData: From<Vec<L::Scalar>>,
+{
+    let at = &session.configuration.spectra.at;
+    session.observer.begin("spectra", at.len() as u64);
+    for (i, &step) in at.iter().enumerate() {
+        if !session.run.spectrum(step).exists() {
+            one(landscape, session, i as u64, step)?;
+        }
+        session.observer.advance(i as u64 + 1, "");
+    }
+    let unconverged = write_tables(session)?;
+    session.observer.end(&match unconverged {
+        0 => "all pairs converged".into(),
+        n => format!("{n} pairs are not converged: see status in tables/eigenvalues.csv"),
+    });
+    Ok(())
+}
+
+fn one<L: Landscape>(landscape: &mut L, session: &mut Session<'_>, done: u64, step: u64) -> Result<()>
+where
+    TensorData: From<Vec<L::Scalar>>,
+{
+    let run = session.run;
+    let options = session.configuration.spectra.options();
+    let theta = session.theta(step)?;
+    let name = format!("spectrum-{step:06}");
+    let fingerprint = format!("the spectrum at step {step}");
+    let path = run.unfinished(&name);
+    let state = if path.exists() { Some(read_state(&path, &fingerprint)?) } else { None };
+    let log = run.convergence_log(step);
+    std::fs::create_dir_all(log.parent().expect("a file in a folder")).map_err(|e| Error::file(&log, e))?;
+    let mut monitor = Following {
+        log: ConvergenceLog::open(&log, state.as_ref().map_or(0, |s: &SolverState<L::Scalar>| s.counters[0]))?,
+        saved: Instant::now(),
+        path: &path,
+        dimension: theta.len(),
+        fingerprint: &fingerprint,
+        tell: |p: &eigen::Progress| {
+            let what = if p.phase == Phase::Search { "" } else { ", looking for missed pairs" };
+            let (largest, smallest) = (options.largest, options.smallest);
+            session.observer.advance(
+                done,
+                &format!("step {step}: {} HVPs, LA {}/{largest}, SA {}/{smallest}{what}", p.products, p.largest, p.smallest),
+            );
+        },
+    };
+    let spectrum = landscape.spectrum(&theta, &options, state.as_ref(), &mut monitor)?;
+    // The costs first: a spectrum's file promises that they are in their tables.
+    let rows: Vec<ConvergenceRow> = read_rows(&log)?;
+    let after = |all: &dyn Fn(&ConvergenceRow) -> bool| rows.iter().find(|r| all(r)).map(|r| r.hvps);
+    let cost = CostRow {
+        step,
+        hvps: spectrum.solution.products,
+        guard_hvps: spectrum.solution.guard_products,
+        verification_hvps: spectrum.solution.verification_products,
+        largest_hvps: after(&|r| r.largest >= options.largest.min(theta.len())),
+        smallest_hvps: after(&|r| r.smallest >= options.smallest.min(theta.len())),
+        basis_bytes: (options.basis + options.block) * theta.len() * size_of::<L::Scalar>(),
+    };
+    let costs = with_row(run.read_table_so_far("cost")?, cost, |row: &CostRow| row.step);
+    run.write_table("cost", &costs)?;
+    let clock = run.clock("spectra");
+    let seconds = if clock.exists() { read_rows(&clock)? } else { Vec::new() };
+    let row = SpectrumSeconds { step, seconds: (1000.0 * spectrum.seconds).round() / 1000.0 };
+    write_rows(&clock, &with_row(seconds, row, |row| row.step))?;
+    let mut file = spectrum.to_file(true);
+    file.note("step", step);
+    file.write(&run.spectrum(step))?;
+    run.finished(&name);
+    Ok(())
+}
+
+/// The rows with one more, in place of one with the same key, in ascending order of keys.
+pub(super) fn with_row<R, K: Ord>(mut rows: Vec<R>, row: R, key: impl Fn(&R) -> K) -> Vec<R> {
+    rows.retain(|other| key(other) != key(&row));
+    rows.push(row);
+    rows.sort_by_key(key);
+    rows
+}
+
+/// Follows a solve: tells, logs, and saves its state.
+struct Following<'a, F> {
+    log: ConvergenceLog,
+    saved: Instant,
+    path: &'a Path,
+    dimension: usize,
+    fingerprint: &'a str,
+    tell: F,
+}
+
+impl<T: Scalar, F: FnMut(&eigen::Progress)> Monitor<T> for Following<'_, F>
+where
+    TensorData: From<Vec<T>>,
+{
+    fn step(&mut self, progress: &eigen::Progress) {
+        self.log.add(&progress.into());
+        (self.tell)(progress);
+    }
+
+    fn wants_state(&mut self, _: usize) -> bool {
+        self.saved.elapsed() > SAVE_EVERY
+    }
+
+    fn save(&mut self, state: SolverState<T>) -> Result<()> {
+        write_state(self.path, &state, self.dimension, self.fingerprint)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+}
+
+/// Writes `tables/eigenvalues.csv` and `tables/loss.csv` from the spectra and the metrics; returns how many pairs did
+/// not converge.
+fn write_tables(session: &Session<'_>) -> Result<usize> {
+    let run = session.run;
+    let mut rows = Vec::new();
+    for &step in &session.configuration.spectra.at {
+        let row = |p: StoredPair| EigenvalueRow {
+            step,
+            end: p.end,
+            rank: p.rank,
+            value: p.value,
+            residual: p.residual,
+            status: p.status,
+        };
+        rows.extend(StoredSpectrum::read(&run.spectrum(step))?.pairs.into_iter().map(row));
+    }
+    run.write_table("eigenvalues", &rows)?;
+    run.write_table("loss", &losses(run)?)?;
+    Ok(rows.iter().filter(|r| r.status != "converged").count())
+}
+
+/// The losses on the fixed subset that the training recorded.
+fn losses(run: &RunDirectory) -> Result<Vec<LossRow>> {
+    if !run.metrics().exists() {
+        return Ok(Vec::new());
+    }
+    let metrics: Vec<MetricsRow> = read_rows(&run.metrics())?;
+    Ok(metrics.iter().filter_map(|m| m.subset_loss.map(|loss| LossRow { step: m.step, loss })).collect())
 }

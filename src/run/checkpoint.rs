@@ -31,8 +31,20 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::File`] if it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
+        let TrainerState { theta, mean_square, momenta, .. } = &self.state;
+        self.write_parts(path, &[("", theta), ("rms.", mean_square), ("momentum.", momenta)])
+    }
+
+    /// Writes the parameters alone: a third of the size, and no training goes on from it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::write`].
+    pub fn write_snapshot(&self, path: &Path) -> Result<()> {
+        self.write_parts(path, &[("", &self.state.theta)])
+    }
+
+    fn write_parts(&self, path: &Path, parts: &[(&str, &Vec<f32>)]) -> Result<()> {
         let mut file = TensorFile::default();
-        let parts = [("", &self.state.theta), ("rms.", &self.state.mean_square), ("momentum.", &self.state.momenta)];
         for (prefix, vector) in parts {
             for p in self.network.parameters() {
                 file.insert(format!("{prefix}{}", p.name), &p.shape, vector[p.range()].to_vec());

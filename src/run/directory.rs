@@ -1,7 +1,6 @@
 //! The folders of a run and the names in them.
 
-use super::metrics::{read_table, write_table};
-use super::{Checkpoint, write_atomic};
+use super::{Checkpoint, read_rows, write_atomic, write_rows};
 use crate::data::ImageShape;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -30,9 +29,7 @@ impl RunDirectory {
                     "{root} already holds a run: continue it with --resume, or choose another --out"
                 )));
             }
-            let text = std::fs::read_to_string(&manifest).map_err(|e| Error::file(&manifest, e))?;
-            let old: toml::Table =
-                text.parse().map_err(|e: toml::de::Error| Error::file(&manifest, e.message().to_string()))?;
+            let old = read_record(&manifest)?;
             if let Some(difference) = difference(&old, record) {
                 return Err(Error::Usage(format!(
                     "{} was made with other settings ({difference}): resume with the same, or choose another --out",
@@ -78,16 +75,74 @@ impl RunDirectory {
         self.root.join(format!("spectra/step-{step:06}.safetensors"))
     }
 
+    /// `spectra/step-000050.csv`: the convergence log of that spectrum.
+    pub fn convergence_log(&self, step: u64) -> PathBuf {
+        self.root.join(format!("spectra/step-{step:06}.csv"))
+    }
+
+    /// `spectra/samples-000256.safetensors`: the spectrum of a subset of that size.
+    pub fn subset_spectrum(&self, samples: usize) -> PathBuf {
+        self.root.join(format!("spectra/samples-{samples:06}.safetensors"))
+    }
+
+    /// `snapshots/step-000050.safetensors`: parameters without the optimiser's state.
+    pub fn snapshot(&self, step: u64) -> PathBuf {
+        self.root.join(format!("snapshots/step-{step:06}.safetensors"))
+    }
+
+    /// `unfinished/NAME.safetensors`: the state of what is under way.
+    pub fn unfinished(&self, name: &str) -> PathBuf {
+        self.root.join(format!("unfinished/{name}.safetensors"))
+    }
+
+    /// Removes what [`RunDirectory::unfinished`] names, now that it is finished.
+    pub fn finished(&self, name: &str) {
+        // What cannot be removed only takes room.
+        let _ = std::fs::remove_file(self.unfinished(name));
+        let _ = std::fs::remove_dir(self.root.join("unfinished"));
+    }
+
+    /// `clock/NAME.csv`: a table of wall-clock seconds.
+    pub fn clock(&self, name: &str) -> PathBuf {
+        self.root.join(format!("clock/{name}.csv"))
+    }
+
+    /// `report.html`.
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report.html")
+    }
+
     /// `tables/NAME.csv`.
     pub fn table(&self, name: &str) -> PathBuf {
         self.root.join(format!("tables/{name}.csv"))
     }
 
-    /// The latest checkpoint at or before `step`, if there is one.
+    /// The parameters (dim) at a step of which a checkpoint or a snapshot was kept.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there is neither, or it is broken.
+    pub fn theta(&self, step: u64, input: ImageShape) -> Result<Vec<f32>> {
+        let snapshot = self.snapshot(step);
+        let path = if snapshot.exists() { snapshot } else { self.checkpoint(step) };
+        Ok(Checkpoint::read(&path, input)?.state.theta)
+    }
+
+    /// The latest checkpoint at or before `step`, if there is one; an unfinished training's state is one too.
     ///
     /// # Errors
     /// [`Error::File`] if it is broken.
     pub fn latest_checkpoint(&self, step: u64, input: ImageShape) -> Result<Option<Checkpoint>> {
+        let kept = self.latest_kept_checkpoint(step, input)?;
+        let path = self.unfinished("training");
+        if !path.exists() {
+            return Ok(kept);
+        }
+        let unfinished = Checkpoint::read(&path, input)?;
+        let later = unfinished.state.step <= step && kept.as_ref().is_none_or(|k| k.state.step < unfinished.state.step);
+        Ok(if later { Some(unfinished) } else { kept })
+    }
+
+    fn latest_kept_checkpoint(&self, step: u64, input: ImageShape) -> Result<Option<Checkpoint>> {
         let Ok(entries) = std::fs::read_dir(self.root.join("checkpoints")) else { return Ok(None) };
         let number = |entry: std::io::Result<std::fs::DirEntry>| -> Option<u64> {
             let name = entry.ok()?.file_name().into_string().ok()?;
@@ -102,7 +157,7 @@ impl RunDirectory {
     /// # Errors
     /// [`Error::File`] if it cannot be written.
     pub fn write_table<R: Serialize>(&self, name: &str, rows: &[R]) -> Result<()> {
-        write_table(&self.table(name), rows)
+        write_rows(&self.table(name), rows)
     }
 
     /// Reads `tables/NAME.csv`.
@@ -110,7 +165,25 @@ impl RunDirectory {
     /// # Errors
     /// [`Error::File`] if it is missing or broken.
     pub fn read_table<R: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Vec<R>> {
-        read_table(&self.table(name))
+        read_rows(&self.table(name))
+    }
+
+    /// Reads `tables/NAME.csv`; no rows if it is not there yet.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is broken.
+    pub fn read_table_so_far<R: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Vec<R>> {
+        if self.table(name).exists() { self.read_table(name) } else { Ok(Vec::new()) }
+    }
+
+    /// Opens the run that is in `root`, and its record.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there is none, or its record is broken.
+    pub fn existing(root: &Path) -> Result<(Self, toml::Table)> {
+        let run = Self { root: root.to_path_buf() };
+        let record = read_record(&run.manifest())?;
+        Ok((run, record))
     }
 
     /// Writes `figures/NAME.svg` and `figures/NAME.png`.
@@ -126,6 +199,12 @@ impl RunDirectory {
     pub fn figure(&self, name: &str, extension: &str) -> PathBuf {
         self.root.join(format!("figures/{name}.{extension}"))
     }
+}
+
+fn read_record(manifest: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(manifest)
+        .map_err(|e| Error::file(manifest, format!("cannot be read: {e}; is this a run directory?")))?;
+    text.parse().map_err(|e: toml::de::Error| Error::file(manifest, e.message().to_string()))
 }
 
 /// The first setting under `[configuration]` that differs, as text.

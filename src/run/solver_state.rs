@@ -139,7 +139,7 @@ impl ConvergenceLog {
     /// [`Error::File`] if it cannot be read or written.
     pub fn open(path: &Path, hvps: usize) -> Result<Self> {
         let mut rows: Vec<ConvergenceRow> =
-            if hvps > 0 && path.exists() { super::metrics::read_table(path)? } else { Vec::new() };
+            if hvps > 0 && path.exists() { super::read_rows(path)? } else { Vec::new() };
         rows.retain(|row| row.hvps <= hvps);
         let file = File::create(path).map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
         let mut log = Self { writer: csv::Writer::from_writer(file) };

@@ -1,7 +1,7 @@
 //! The program as a user starts it.
 
 use crate::support::*;
-use eigenscope::run::{TensorFile, read_metrics};
+use eigenscope::run::{MetricsRow, TensorFile, read_rows};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -47,7 +47,7 @@ fn train_spectrum_and_hvp_agree() {
     let trained = train(&out, "20", &[]);
     let checkpoint = out.join("checkpoints/step-000020.safetensors");
     assert_eq!(trained["checkpoint"].as_str(), checkpoint.to_str());
-    let rows = read_metrics(&out.join("metrics.csv")).unwrap();
+    let rows = read_rows::<MetricsRow>(&out.join("metrics.csv")).unwrap();
     assert_eq!(rows.iter().map(|r| r.step).collect::<Vec<_>>(), (0..=20).collect::<Vec<_>>());
     assert_eq!(rows[20].subset_loss, trained["loss"].as_f64());
 

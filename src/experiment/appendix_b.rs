@@ -1,0 +1,214 @@
+//! Appendix B: how well the Hessian of a subset stands for that of a larger set.
+
+use super::spectra::{Spectrum, StoredPair, StoredSpectrum};
+use super::tracking::cosines;
+use super::{Landscape, NetworkLandscape, Session};
+use crate::data::Dataset;
+use crate::device::Device;
+use crate::eigen::{Monitor, NoMonitor, Options, Progress};
+use crate::figure::End;
+use crate::network::Network;
+use crate::objective::Jet;
+use crate::Result;
+use serde::{Deserialize, Serialize};
+
+/// A row of `tables/subsets.csv`: one eigenpair of one subset's Hessian beside the larger set's of the same rank.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubsetRow {
+    /// Samples of the subset; the last size is the reference itself.
+    pub samples: usize,
+    /// End of the spectrum.
+    pub end: End,
+    /// 1 for the outermost.
+    pub rank: usize,
+    /// Eigenvalue of the subset's Hessian.
+    pub value: f64,
+    /// Recomputed residual.
+    pub residual: f64,
+    /// `converged`, `noise-floor` or `budget-spent`.
+    pub status: String,
+    /// Eigenvalue of the reference of the same rank.
+    pub reference: f64,
+    /// Angle between the eigenvectors of the same rank, in degrees.
+    pub angle: f64,
+    /// Largest angle between this eigenvector and the span of the reference's at this end, in degrees.
+    pub angle_to_span: f64,
+}
+
+/// A row of `tables/subset_overlap.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubsetOverlapRow {
+    /// Samples of the subset.
+    pub samples: usize,
+    /// End of the spectrum.
+    pub end: End,
+    /// Dimension k of both subspaces.
+    pub pairs: usize,
+    /// `||V^T W||_F^2 / k` of the subset's and the reference's eigenvectors.
+    pub overlap: f64,
+}
+
+/// A row of `tables/subset_error.csv`: the curvature along one of the smallest subset's eigenvectors, elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubsetErrorRow {
+    /// End of the spectrum.
+    pub end: End,
+    /// 1 for the outermost.
+    pub rank: usize,
+    /// Eigenvalue of the subset's Hessian: `v^T H v` on the samples that v was found on.
+    pub value: f64,
+    /// `v^T H v` over the reference.
+    pub reference: f64,
+    /// Shards of the reference, each as large as the subset.
+    pub shards: usize,
+    /// Standard deviation of `v^T H v` over those shards: the standard error of an estimate from one of them.
+    pub standard_error: f64,
+}
+
+/// Computes the spectra of the subsets and of the reference, and compares them.
+///
+/// # Errors
+/// What the solver, the device or the files meet. What was written stands, and a resumed run goes on there.
+pub fn run<D: Device>(
+    device: &D,
+    network: &Network,
+    data: &Dataset,
+    memory: Option<usize>,
+    session: &mut Session<'_>,
+) -> Result<()> {
+    let Session { configuration, run, .. } = *session;
+    let settings = &configuration.appendix_b;
+    let theta = session.theta(settings.at)?;
+    let options =
+        Options { largest: settings.largest, smallest: settings.smallest, ..configuration.spectra.options() };
+    let sizes: Vec<usize> = settings.sizes.iter().copied().chain([settings.reference]).collect();
+    session.observer.begin("subsets", sizes.len() as u64 + 1);
+    for (i, &size) in sizes.iter().enumerate() {
+        let path = run.subset_spectrum(size);
+        if !path.exists() {
+            let subset = data.train.subset(size, configuration.spectra.subset_seed)?;
+            let mut landscape = NetworkLandscape::new(device, network, &subset, memory)?;
+            let mut monitor = Telling(|p: &Progress| {
+                session.observer.advance(i as u64, &format!("{size} samples: {} HVPs", p.products));
+            });
+            let spectrum: Spectrum<D::Scalar> = landscape.spectrum(&theta, &options, None, &mut monitor)?;
+            let mut file = spectrum.to_file(true);
+            file.note("step", settings.at);
+            file.note("samples", size);
+            file.write(&path)?;
+        }
+        session.observer.advance(i as u64 + 1, "");
+    }
+
+    let spectra: Vec<StoredSpectrum> =
+        sizes.iter().map(|&size| StoredSpectrum::read(&run.subset_spectrum(size))).collect::<Result<_>>()?;
+    let reference = spectra.last().expect("the reference");
+    let (mut rows, mut overlaps) = (Vec::new(), Vec::new());
+    for (&samples, spectrum) in sizes.iter().zip(&spectra) {
+        for end in [End::Largest, End::Smallest] {
+            let of = |s: &StoredSpectrum| -> Vec<Vec<f32>> {
+                ranked(s, end).iter().map(|p| p.vector.clone()).collect()
+            };
+            let (ours, theirs) = (of(spectrum), of(reference));
+            let pairs = ours.len().min(theirs.len());
+            let all = cosines(&ours, &theirs);
+            let overlap = all.iter().map(|c| c * c).sum::<f64>() / pairs as f64;
+            overlaps.push(SubsetOverlapRow { samples, end, pairs, overlap });
+            let both = ranked(spectrum, end).into_iter().zip(ranked(reference, end)).enumerate();
+            rows.extend(both.map(|(i, (pair, reference))| {
+                let cosines = &all[i * theirs.len()..(i + 1) * theirs.len()];
+                let inside = cosines.iter().map(|c| c * c).sum::<f64>().sqrt();
+                SubsetRow {
+                    samples,
+                    end,
+                    rank: pair.rank,
+                    value: pair.value,
+                    residual: pair.residual,
+                    status: pair.status.clone(),
+                    reference: reference.value,
+                    angle: degrees(cosines[i].abs()),
+                    angle_to_span: degrees(inside),
+                }
+            }));
+        }
+    }
+    run.write_table("subsets", &rows)?;
+    run.write_table("subset_overlap", &overlaps)?;
+
+    if !run.table("subset_error").exists() {
+        session.observer.advance(sizes.len() as u64, &format!("curvature of {} samples one by one", settings.reference));
+        let all = data.train.subset(settings.reference, configuration.spectra.subset_seed)?;
+        let mut landscape = NetworkLandscape::new(device, network, &all, memory)?;
+        let pairs = &spectra[0].pairs;
+        let directions: Vec<&[f32]> = pairs.iter().map(|p| p.vector.as_slice()).collect();
+        let jets = landscape.sample_jets(&theta, &directions)?;
+        let errors: Vec<SubsetErrorRow> =
+            pairs.iter().zip(&jets).map(|(pair, jets)| standard_error(pair, jets, settings.sizes[0])).collect();
+        run.write_table("subset_error", &errors)?;
+    }
+    session.observer.end(&format!("subsets of {sizes:?} samples at step {}", settings.at));
+    Ok(())
+}
+
+/// The pairs of an end by rank.
+fn ranked(spectrum: &StoredSpectrum, end: End) -> Vec<&StoredPair> {
+    let mut pairs: Vec<&StoredPair> = spectrum.pairs.iter().filter(|p| p.end == end).collect();
+    pairs.sort_by_key(|p| p.rank);
+    pairs
+}
+
+fn degrees(cosine: f64) -> f64 {
+    cosine.min(1.0).acos().to_degrees()
+}
+
+/// Mean and spread of the curvature over shards of `size` samples.
+fn standard_error(pair: &StoredPair, jets: &[Jet], size: usize) -> SubsetErrorRow {
+    let shards: Vec<f64> = jets.chunks_exact(size).map(|shard| Jet::mean(shard).curvature).collect();
+    let mean = shards.iter().sum::<f64>() / shards.len() as f64;
+    let squares: f64 = shards.iter().map(|s| (s - mean).powi(2)).sum();
+    SubsetErrorRow {
+        end: pair.end,
+        rank: pair.rank,
+        value: pair.value,
+        reference: Jet::mean(jets).curvature,
+        shards: shards.len(),
+        standard_error: (squares / (shards.len() as f64 - 1.0)).sqrt(),
+    }
+}
+
+/// A monitor that passes progress on.
+struct Telling<F>(F);
+
+impl<T, F: FnMut(&Progress)> Monitor<T> for Telling<F> {
+    fn step(&mut self, progress: &Progress) {
+        (self.0)(progress);
+    }
+}
+
+/// The bottom eigenpair alone.
+pub(super) fn bottom<L: Landscape>(landscape: &mut L, theta: &[f32], options: &Options) -> Result<Spectrum<L::Scalar>> {
+    let options = Options { largest: 0, smallest: 1, guard: false, ..options.clone() };
+    landscape.spectrum(theta, &options, None, &mut NoMonitor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standard_error_is_that_of_shards() {
+        let pair = StoredPair {
+            end: End::Largest,
+            rank: 1,
+            value: 5.0,
+            residual: 0.0,
+            status: "converged".into(),
+            vector: Vec::new(),
+        };
+        let jet = |curvature: f64| Jet { curvature, ..Jet::default() };
+        // Shards of two: means 2, 4, 6; a seventh sample is in no shard.
+        let jets = [1.0, 3.0, 3.0, 5.0, 5.0, 7.0, 4.0].map(jet);
+        let row = standard_error(&pair, &jets, 2);
+        assert_eq!((row.shards, row.reference, row.standard_error), (3, 4.0, 2.0));
+    }
+}
