@@ -20,6 +20,7 @@ mod panels;
 mod portrait;
 mod ramp;
 mod raster;
+mod report;
 mod scale;
 mod spectrum;
 
@@ -31,5 +32,6 @@ pub use panels::{Panel, Panels};
 pub use portrait::{FilterBank, portrait_png};
 pub use ramp::Ramp;
 pub use raster::svg_to_png;
+pub use report::{Picture, Report, ReportFigure, ReportFinding, ReportTable, Section, Verdict};
 pub use scale::Scale;
 pub use spectrum::{End, SpectrumRow, eigenvalues_over_steps};
