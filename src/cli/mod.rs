@@ -7,9 +7,12 @@ mod arguments;
 mod bench;
 mod devices;
 mod hvp;
+mod linesearch;
 mod progress;
+mod report;
 mod reproduce;
 mod spectrum;
+mod track;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -36,12 +39,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Reproduce a figure of the paper: train, compute spectra, write tables and figures
+    /// Reproduce the paper: train, compute, write tables, figures, findings and a report
     Reproduce(reproduce::Arguments),
     /// Train a network and keep checkpoints
     Train(train::Arguments),
     /// Compute the extreme eigenpairs of the Hessian at a checkpoint
     Spectrum(spectrum::Arguments),
+    /// Follow the curvature along given vectors through several checkpoints
+    Track(track::Arguments),
+    /// Search the loss along the eigenvectors of a spectrum
+    Linesearch(linesearch::Arguments),
+    /// Rebuild figures, findings and report of a run from its tables
+    Report(report::Arguments),
     /// Multiply given vectors by the Hessian at a checkpoint
     Hvp(hvp::Arguments),
     /// List the devices, and which one `--device auto` takes
@@ -105,6 +114,9 @@ fn run(cli: Cli) -> Result<()> {
         Command::Reproduce(arguments) => reproduce::run(arguments, &printer),
         Command::Train(arguments) => train::run(arguments, &printer),
         Command::Spectrum(arguments) => spectrum::run(arguments, &printer),
+        Command::Track(arguments) => track::run(arguments, &printer),
+        Command::Linesearch(arguments) => linesearch::run(arguments, &printer),
+        Command::Report(arguments) => report::run(arguments, &printer),
         Command::Hvp(arguments) => hvp::run(arguments, &printer),
         Command::Devices => devices::run(&printer),
         Command::Bench(arguments) => bench::run(arguments, &printer),

@@ -3,36 +3,74 @@
 use super::Printer;
 use super::arguments::{DataArguments, DeviceArguments};
 use super::progress::Progress;
+use super::report::describe;
 use clap::{Args, ValueEnum};
 use eigenscope::data::Dataset;
 use eigenscope::device::Precision;
-use eigenscope::experiment::{Configuration, EigenvalueRow, figure1};
+use eigenscope::experiment::{Configuration, Experiment, estimate, report, reproduce};
 use eigenscope::run::RunDirectory;
 use eigenscope::{Result, with_device};
-use serde_json::json;
-use std::fmt::Write;
 use std::path::PathBuf;
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Target {
+    /// Everything below
+    All,
     /// Largest and most negative eigenvalues along the training
     Fig1,
+    /// Curvature along fixed eigenvectors as the training goes on
+    Fig2,
+    /// Loss and quadratic model along the outermost eigenvectors
+    Fig3,
+    /// Curvature over a range against the eigenvalue
+    Fig4,
+    /// Best step size along each eigenvector against the eigenvalue
+    Fig5,
+    /// Best loss improvement along each eigenvector against the eigenvalue
+    Fig6,
+    /// The Hessian of 5% of the training set against the whole's
+    AppendixB,
+    /// The optimiser that the paper proposes, beside RMSProp
+    AppendixC,
+}
+
+impl Target {
+    fn experiments(self) -> Vec<Experiment> {
+        match self {
+            Self::All => Experiment::ALL.to_vec(),
+            Self::Fig1 => vec![Experiment::Figure1],
+            Self::Fig2 => vec![Experiment::Figure2],
+            Self::Fig3 => vec![Experiment::Figure3],
+            Self::Fig4 => vec![Experiment::Figure4],
+            Self::Fig5 => vec![Experiment::Figure5],
+            Self::Fig6 => vec![Experiment::Figure6],
+            Self::AppendixB => vec![Experiment::AppendixB],
+            Self::AppendixC => vec![Experiment::AppendixC],
+        }
+    }
 }
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  eigenscope reproduce fig1 --preset quick
-  eigenscope reproduce fig1 --preset paper --device gpu --out runs/paper
-  eigenscope reproduce fig1 --set spectra.samples=1024 --set spectra.largest=20 --out runs/larger
-  eigenscope reproduce fig1 --preset quick --dataset cifar10 --data cifar-10-batches-bin --out runs/cifar")]
+  eigenscope reproduce --preset quick
+  eigenscope reproduce fig1 fig2 --preset paper --device gpu --out runs/paper
+  eigenscope reproduce all --preset paper --device gpu --out runs/paper --resume
+  eigenscope reproduce --set spectra.samples=1024 --set lines.scale=unit --out runs/larger
+  eigenscope reproduce fig1 --dataset cifar10 --data cifar-10-batches-bin --out runs/cifar
+
+One training run and one set of spectra serve all figures: more of them can be added to a run with --resume. \
+Settings come from the preset, then from --config, then from --set; the result is stored in DIR/run.toml.")]
 pub struct Arguments {
     /// What to reproduce
-    #[arg(value_enum)]
-    target: Target,
+    #[arg(value_enum, default_value = "all")]
+    targets: Vec<Target>,
     /// quick (minutes on a laptop without a GPU) or paper (the full setting)
     #[arg(long, default_value = "quick", value_name = "NAME")]
     preset: String,
-    /// Change a setting of the preset, such as spectra.samples=512; may be given several times
+    /// Settings on top of the preset, in its format (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Change a setting, such as spectra.samples=512; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// Run directory [default: runs/PRESET]
@@ -48,43 +86,24 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
-    let mut configuration = Configuration::preset(&arguments.preset, &arguments.settings)?;
+    let mut configuration = Configuration::preset(&arguments.preset, arguments.config.as_deref(), &arguments.settings)?;
     if arguments.data.dataset.is_some() || arguments.data.data.is_some() {
         configuration.data = arguments.data.configuration();
     }
+    let experiments: Vec<Experiment> = arguments.targets.iter().flat_map(|t| t.experiments()).collect();
     let data = configuration.data.load()?;
     let choice = arguments.device.open(Precision::F32)?;
     let root = arguments.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&arguments.preset));
     let settings = toml::Table::try_from(&configuration).expect("a configuration is plain");
     let record = run_record(settings, &data, &choice.description());
     let run = RunDirectory::open(&root, &record, arguments.resume)?;
-    let Target::Fig1 = arguments.target;
+    let memory = arguments.device.memory();
     with_device!(&choice.device, device => {
-        figure1(device, &configuration, &data, &run, arguments.device.memory(), &mut Progress::new())?
+        log::info!("{}", estimate(device, &experiments, &configuration, &data, &run)?);
+        reproduce(device, &experiments, &configuration, &data, &run, memory, &mut Progress::new())?
     });
-
-    let rows: Vec<EigenvalueRow> = run.read_table("eigenvalues")?;
-    let mut text = String::from("  step   largest   most negative\n");
-    for &step in &configuration.spectra.at {
-        let outermost = |end: &str| {
-            let row = rows.iter().find(|r| r.step == step && r.end == end && r.rank == 1);
-            row.map_or("-".to_string(), |r| format!("{:.4}", r.value))
-        };
-        let _ = writeln!(text, "{step:>6}  {:>8}  {:>14}", outermost("largest"), outermost("smallest"));
-    }
-    let _ = writeln!(text, "figure: {}", run.figure("fig1", "png").display());
-    let _ = writeln!(text, "tables: {}", run.table("eigenvalues").display());
-    printer.print(
-        &json!({
-            "out": run.root(),
-            "figures": [run.figure("fig1", "svg"), run.figure("fig1", "png")],
-            "tables": [run.table("eigenvalues"), run.table("loss"), run.table("cost")],
-            "device": choice.description(),
-            "eigenvalues": rows,
-        }),
-        &text,
-    );
-    Ok(())
+    let findings = report(&run, &record)?;
+    describe(&run, &findings, printer)
 }
 
 /// What `run.toml` holds: the resolved configuration, and what made the run.

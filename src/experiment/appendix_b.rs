@@ -3,13 +3,13 @@
 use super::spectra::{Spectrum, StoredPair, StoredSpectrum};
 use super::tracking::cosines;
 use super::{Landscape, NetworkLandscape, Session};
+use crate::Result;
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::eigen::{Monitor, NoMonitor, Options, Progress};
 use crate::figure::End;
 use crate::network::Network;
 use crate::objective::Jet;
-use crate::Result;
 use serde::{Deserialize, Serialize};
 
 /// A row of `tables/subsets.csv`: one eigenpair of one subset's Hessian beside the larger set's of the same rank.
@@ -79,8 +79,7 @@ pub fn run<D: Device>(
     let Session { configuration, run, .. } = *session;
     let settings = &configuration.appendix_b;
     let theta = session.theta(settings.at)?;
-    let options =
-        Options { largest: settings.largest, smallest: settings.smallest, ..configuration.spectra.options() };
+    let options = Options { largest: settings.largest, smallest: settings.smallest, ..configuration.spectra.options() };
     let sizes: Vec<usize> = settings.sizes.iter().copied().chain([settings.reference]).collect();
     session.observer.begin("subsets", sizes.len() as u64 + 1);
     for (i, &size) in sizes.iter().enumerate() {
@@ -106,9 +105,8 @@ pub fn run<D: Device>(
     let (mut rows, mut overlaps) = (Vec::new(), Vec::new());
     for (&samples, spectrum) in sizes.iter().zip(&spectra) {
         for end in [End::Largest, End::Smallest] {
-            let of = |s: &StoredSpectrum| -> Vec<Vec<f32>> {
-                ranked(s, end).iter().map(|p| p.vector.clone()).collect()
-            };
+            let of =
+                |s: &StoredSpectrum| -> Vec<Vec<f32>> { ranked(s, end).iter().map(|p| p.vector.clone()).collect() };
             let (ours, theirs) = (of(spectrum), of(reference));
             let pairs = ours.len().min(theirs.len());
             let all = cosines(&ours, &theirs);
@@ -136,7 +134,9 @@ pub fn run<D: Device>(
     run.write_table("subset_overlap", &overlaps)?;
 
     if !run.table("subset_error").exists() {
-        session.observer.advance(sizes.len() as u64, &format!("curvature of {} samples one by one", settings.reference));
+        session
+            .observer
+            .advance(sizes.len() as u64, &format!("curvature of {} samples one by one", settings.reference));
         let all = data.train.subset(settings.reference, configuration.spectra.subset_seed)?;
         let mut landscape = NetworkLandscape::new(device, network, &all, memory)?;
         let pairs = &spectra[0].pairs;

@@ -136,7 +136,13 @@ pub fn run<D: Device>(
                     });
                 }
                 log.seconds.push(OptimizerSeconds { seed, method, step, seconds: (1000.0 * seconds).round() / 1000.0 });
-                log.rows.push(OptimizerRow { seed, method, step, loss: evaluation.loss, accuracy: evaluation.accuracy });
+                log.rows.push(OptimizerRow {
+                    seed,
+                    method,
+                    step,
+                    loss: evaluation.loss,
+                    accuracy: evaluation.accuracy,
+                });
             }
             if step == settings.steps {
                 break;

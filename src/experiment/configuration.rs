@@ -212,17 +212,25 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// The preset of this name, with settings `key=value` on top, such as `spectra.samples=512`.
+    /// The preset of this name, with the settings of a TOML file on top if there is one, and settings `key=value` on top of
+    /// those, such as `spectra.samples=512`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a name or a key that does not exist, or a value that does not fit.
-    pub fn preset(name: &str, settings: &[String]) -> Result<Self> {
+    /// [`Error::Usage`] for a name or a key that does not exist, or a value that does not fit; [`Error::File`] for a file
+    /// that cannot be read.
+    pub fn preset(name: &str, file: Option<&Path>, settings: &[String]) -> Result<Self> {
         let names = PRESETS.map(|(n, _)| n).join(", ");
         let (_, text) = PRESETS
             .iter()
             .find(|(n, _)| *n == name)
             .ok_or_else(|| Error::Usage(format!("preset \"{name}\" is not one of {names}")))?;
         let mut table: toml::Table = text.parse().expect("the presets are tested");
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+            let over: toml::Table =
+                text.parse().map_err(|e: toml::de::Error| Error::file(path, one_line(&e.to_string())))?;
+            overlay(&mut table, over);
+        }
         for setting in settings {
             apply(&mut table, setting)?;
         }
@@ -301,6 +309,16 @@ impl Configuration {
     }
 }
 
+/// Puts the values of `over` in place of those of `table`, section by section.
+fn overlay(table: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(section)), toml::Value::Table(over)) => overlay(section, over),
+            (_, value) => drop(table.insert(key, value)),
+        }
+    }
+}
+
 /// Sets one dotted key of a table.
 fn apply(table: &mut toml::Table, setting: &str) -> Result<()> {
     let (key, value) = setting
@@ -339,19 +357,31 @@ mod tests {
     #[test]
     fn presets_are_sound() {
         for (name, _) in PRESETS {
-            let configuration = Configuration::preset(name, &[]).unwrap();
+            let configuration = Configuration::preset(name, None, &[]).unwrap();
             assert_eq!(configuration.network.layers, "lenet");
         }
-        let paper = Configuration::preset("paper", &[]).unwrap();
+        let paper = Configuration::preset("paper", None, &[]).unwrap();
         assert_eq!((paper.steps, paper.spectra.samples, paper.training), (10_000, 2_500, Schedule::default()));
     }
 
     #[test]
     fn settings_reach_their_place() {
         let settings = ["spectra.samples=512", "network.layers=conv 3x3 4, dense 10", "lines.scale=unit"];
-        let c = Configuration::preset("quick", &settings.map(String::from)).unwrap();
+        let c = Configuration::preset("quick", None, &settings.map(String::from)).unwrap();
         assert_eq!((c.spectra.samples, c.lines.scale), (512, LineScale::Unit));
         assert_eq!(c.network.layers, "conv 3x3 4, dense 10");
+    }
+
+    #[test]
+    fn a_file_goes_between_the_preset_and_the_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.toml");
+        std::fs::write(&path, "steps = 600\n[spectra]\nsamples = 100\nlargest = 3\n").unwrap();
+        let c = Configuration::preset("quick", Some(&path), &["spectra.largest=5".into()]).unwrap();
+        assert_eq!((c.steps, c.spectra.samples, c.spectra.largest, c.spectra.smallest), (600, 100, 5, 4));
+        std::fs::write(&path, "steps = \n").unwrap();
+        let message = Configuration::preset("quick", Some(&path), &[]).unwrap_err().to_string();
+        assert!(message.contains("mine.toml") && !message.contains('\n'), "{message}");
     }
 
     #[test]
@@ -370,9 +400,9 @@ mod tests {
             ("appendix_b.sizes=[9000]", "appendix_b.sizes"),
             ("appendix_c.optimizer.momentum=1", "momentum"),
         ] {
-            let message = Configuration::preset("quick", &[setting.into()]).unwrap_err().to_string();
+            let message = Configuration::preset("quick", None, &[setting.into()]).unwrap_err().to_string();
             assert!(message.contains(hint) && !message.contains('\n'), "{setting}: {message}");
         }
-        assert!(Configuration::preset("slow", &[]).unwrap_err().to_string().contains("quick, paper"));
+        assert!(Configuration::preset("slow", None, &[]).unwrap_err().to_string().contains("quick, paper"));
     }
 }

@@ -147,10 +147,8 @@ mod tests {
             Ok(probes.iter().map(|p| functions[p.direction](p.step) - functions[p.direction](0.0)).collect())
         };
         let steps = grid(1e-3, 10.0, 2);
-        let known: Vec<Vec<(f64, f64)>> = functions
-            .iter()
-            .map(|f| steps.iter().map(|&s| (s, f(s) - f(0.0))).chain([(0.0, 0.0)]).collect())
-            .collect();
+        let known: Vec<Vec<(f64, f64)>> =
+            functions.iter().map(|f| steps.iter().map(|&s| (s, f(s) - f(0.0))).chain([(0.0, 0.0)]).collect()).collect();
         minimize(&mut changes, &known, refinements, 0.0).unwrap()
     }
 

@@ -96,7 +96,9 @@ pub fn run<L: Landscape>(landscape: &mut L, session: &mut Session<'_>) -> Result
             for (g, group) in spectrum.pairs.chunks(GROUP).enumerate() {
                 if (g + 1) * GROUP > found && g * GROUP + group.len() > found {
                     let done = (g * GROUP).min(spectrum.pairs.len());
-                    session.observer.advance(i as u64, &format!("step {step}: {done} of {} lines", spectrum.pairs.len()));
+                    session
+                        .observer
+                        .advance(i as u64, &format!("step {step}: {done} of {} lines", spectrum.pairs.len()));
                     lines.extend(search(landscape, settings, step, &theta, group)?);
                     run.write_table("lines", &lines)?;
                 }
@@ -131,7 +133,8 @@ pub fn search<L: Landscape>(
 
     // Everything that does not depend on what is found, in one batch.
     let grid = grid(settings.nearest, settings.reach, settings.per_decade);
-    let lines: Vec<Line> = jets.iter().zip(pairs).map(|(&jet, pair)| Line::new(settings, &grid, jet, pair.value)).collect();
+    let lines: Vec<Line> =
+        jets.iter().zip(pairs).map(|(&jet, pair)| Line::new(settings, &grid, jet, pair.value)).collect();
     let probes: Vec<Probe> = lines
         .iter()
         .enumerate()
@@ -262,12 +265,14 @@ fn profiles<L: Landscape>(
         for range in settings.ranges {
             let alphas = evenly(range, settings.profile_points);
             let probes: Vec<Probe> = alphas.iter().map(|a| Probe { direction, step: a * unit }).collect();
-            rows.extend(alphas.iter().zip(&probes).zip(changes(&probes)?).map(|((&alpha, probe), change)| ProfileRow {
-                end: pair.end,
-                range,
-                alpha,
-                loss: jet.loss + change,
-                quadratic: jet.loss + probe.step * (jet.slope + probe.step * pair.value / 2.0),
+            rows.extend(alphas.iter().zip(&probes).zip(changes(&probes)?).map(|((&alpha, probe), change)| {
+                ProfileRow {
+                    end: pair.end,
+                    range,
+                    alpha,
+                    loss: jet.loss + change,
+                    quadratic: jet.loss + probe.step * (jet.slope + probe.step * pair.value / 2.0),
+                }
             }));
         }
     }

@@ -11,6 +11,7 @@
 mod appendix_b;
 mod appendix_c;
 mod configuration;
+mod estimate;
 mod figures;
 mod landscape;
 mod line_search;
@@ -28,6 +29,7 @@ pub use configuration::{
     AppendixBConfiguration, AppendixCConfiguration, Configuration, DataConfiguration, LineScale, LinesConfiguration,
     NetworkConfiguration, SpectraConfiguration, TrackingConfiguration,
 };
+pub use estimate::estimate;
 pub use figures::{Finding, draw, report};
 pub use landscape::{Landscape, LossChanges, NetworkLandscape};
 pub use line_search::{Minimum, evenly, grid, minimize, quadratic_coefficient};

@@ -1,7 +1,7 @@
 //! What eigenvectors look like: their energy in each layer, how many parameters take part, the first layer's filters.
 
-use super::spectra::{StoredPair, StoredSpectrum};
 use super::Session;
+use super::spectra::{StoredPair, StoredSpectrum};
 use crate::Result;
 use crate::figure::End;
 use crate::network::{Layer, Network};

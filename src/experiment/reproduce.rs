@@ -1,8 +1,8 @@
 //! Which parts of a run an experiment needs, and in which order they are computed.
 
 use super::{
-    Configuration, NetworkLandscape, Observer, Session, TrainingPlan, appendix_b, appendix_c, lines, portraits, spectra,
-    tracking, train,
+    Configuration, NetworkLandscape, Observer, Session, TrainingPlan, appendix_b, appendix_c, lines, portraits,
+    spectra, tracking, train,
 };
 use crate::Result;
 use crate::data::Dataset;

@@ -1,20 +1,18 @@
 //! The extreme eigenpairs at the checkpoints of a run, and their files.
 
+use super::{Landscape, Session};
 use crate::data::Samples;
 use crate::device::cpu::CpuDevice;
 use crate::device::{Device, Scalar};
-use crate::eigen::{
-    self, Eigenpair, Monitor, Options, Phase, Solution, SolverState, choose_block, resume, solve,
-};
+use crate::eigen::{self, Eigenpair, Monitor, Options, Phase, Solution, SolverState, choose_block, resume, solve};
 use crate::figure::End;
 use crate::network::Network;
 use crate::objective::{DEFAULT_CHUNK, Evaluation, Objective};
 use crate::run::{
-    ConvergenceLog, ConvergenceRow, MetricsRow, RunDirectory, TensorData, TensorFile, read_rows, read_state, write_rows,
-    write_state,
+    ConvergenceLog, ConvergenceRow, MetricsRow, RunDirectory, TensorData, TensorFile, read_rows, read_state,
+    write_rows, write_state,
 };
 use crate::{Error, Result};
-use super::{Landscape, Session};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -217,10 +215,11 @@ impl StoredSpectrum {
             None => vec![Vec::new(); count],
         }
         .into_iter();
-        let pairs = values.into_iter().zip(residuals).zip(statuses).enumerate().map(|(i, ((value, residual), status))| {
-            let (end, rank) = if i < largest { (End::Largest, i + 1) } else { (End::Smallest, count - i) };
-            StoredPair { end, rank, value, residual, status, vector: vectors.next().unwrap_or_default() }
-        });
+        let pairs =
+            values.into_iter().zip(residuals).zip(statuses).enumerate().map(|(i, ((value, residual), status))| {
+                let (end, rank) = if i < largest { (End::Largest, i + 1) } else { (End::Smallest, count - i) };
+                StoredPair { end, rank, value, residual, status, vector: vectors.next().unwrap_or_default() }
+            });
         Ok(Self { pairs: pairs.collect(), loss: note("loss")?.parse().map_err(|e| Error::file(path, e))? })
     }
 
@@ -278,7 +277,10 @@ where
             let (largest, smallest) = (options.largest, options.smallest);
             session.observer.advance(
                 done,
-                &format!("step {step}: {} HVPs, LA {}/{largest}, SA {}/{smallest}{what}", p.products, p.largest, p.smallest),
+                &format!(
+                    "step {step}: {} HVPs, LA {}/{largest}, SA {}/{smallest}{what}",
+                    p.products, p.largest, p.smallest
+                ),
             );
         },
     };

@@ -100,8 +100,9 @@ pub fn train<D: Device>(
         if keep || step == plan.steps {
             row.validation_accuracy = Some(validation.evaluate(trainer.theta())?.accuracy);
         }
-        let checkpoint =
-            || -> Result<Checkpoint> { Ok(Checkpoint { network: network.clone(), state: trainer.state()?, seed: Some(plan.seed) }) };
+        let checkpoint = || -> Result<Checkpoint> {
+            Ok(Checkpoint { network: network.clone(), state: trainer.state()?, seed: Some(plan.seed) })
+        };
         // The metrics first: a checkpoint promises the rows before it.
         if keep {
             write_rows(&run.metrics(), &rows)?;

@@ -85,8 +85,11 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
             number(overhead)
         ),
     );
-    let compared: Vec<f64> =
-        rows.iter().filter(|r| r.method == Method::Rmsprop).filter_map(|r| loss_at(&rows, &seconds, r, at(r)?)).collect();
+    let compared: Vec<f64> = rows
+        .iter()
+        .filter(|r| r.method == Method::Rmsprop)
+        .filter_map(|r| loss_at(&rows, &seconds, r, at(r)?))
+        .collect();
     part.find(
         "It could do so at equal cost.",
         (!compared.is_empty()).then(|| median(&compared) < 1.0),
@@ -96,8 +99,11 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
             compared.len()
         ),
     );
-    let ends: Vec<&DirectionRow> =
-        settings.seeds.iter().filter_map(|&s| directions.iter().filter(|d| d.seed == s).max_by_key(|d| d.step)).collect();
+    let ends: Vec<&DirectionRow> = settings
+        .seeds
+        .iter()
+        .filter_map(|&s| directions.iter().filter(|d| d.seed == s).max_by_key(|d| d.step))
+        .collect();
     let closeness: Vec<f64> = ends.iter().map(|d| d.cosine).collect();
     let captured: Vec<f64> = ends.iter().map(|d| d.rayleigh / d.eigenvalue).collect();
     part.find(
@@ -117,7 +123,14 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
             .iter()
             .map(|d| {
                 let estimate = d.estimate.map_or("-".into(), number);
-                vec![d.seed.to_string(), d.step.to_string(), estimate, number(d.rayleigh), number(d.eigenvalue), number(d.cosine)]
+                vec![
+                    d.seed.to_string(),
+                    d.step.to_string(),
+                    estimate,
+                    number(d.rayleigh),
+                    number(d.eigenvalue),
+                    number(d.cosine),
+                ]
             })
             .collect(),
     });

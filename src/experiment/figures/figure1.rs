@@ -17,10 +17,8 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
         "The extreme eigenvalues of the Hessian of the loss on a fixed subset, at checkpoints of one training run. Every \
          pair is certified by a recomputed residual.",
     );
-    let rows: Vec<SpectrumRow> = eigenvalues
-        .iter()
-        .map(|r| SpectrumRow { step: r.step, end: r.end, rank: r.rank, value: r.value })
-        .collect();
+    let rows: Vec<SpectrumRow> =
+        eigenvalues.iter().map(|r| SpectrumRow { step: r.step, end: r.end, rank: r.rank, value: r.value }).collect();
     let losses: Vec<(f64, f64)> = losses.iter().map(|row| (row.step as f64, row.loss)).collect();
     let title = "Extreme eigenvalues of the Hessian during training";
     let svg = eigenvalues_over_steps(title, &rows, &losses).to_svg(900, 600)?;

@@ -20,7 +20,11 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
     );
     let tracking = &configuration.tracking;
     let panel = |end: End, origin: u64| Panel::Chart(curve(&rows, &eigenvalues, end, origin));
-    let panels = tracking.top.iter().map(|&t| panel(End::Largest, t)).chain(tracking.bottom.iter().map(|&t| panel(End::Smallest, t)));
+    let panels = tracking
+        .top
+        .iter()
+        .map(|&t| panel(End::Largest, t))
+        .chain(tracking.bottom.iter().map(|&t| panel(End::Smallest, t)));
     let svg = Panels { title: "Curvature along fixed eigenvectors".into(), columns: 2, panels: panels.collect() };
     part.draw(
         "fig2",
@@ -32,8 +36,12 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
     let svg = Panels { title: "Persistence of curvature".into(), columns: 2, panels: maps.into() }.to_svg(1200, 520)?;
     part.draw("fig2-persistence", svg, "Beyond the paper: the same for every t₀ (rows) and t (columns), at both ends.");
     if !overlaps.is_empty() {
-        part.draw("fig2-overlap", overlap_chart(&overlaps).to_svg(900, 480)?, "Beyond the paper: overlap of the subspaces of \
-            successive checkpoints; 1 if they are the same.");
+        part.draw(
+            "fig2-overlap",
+            overlap_chart(&overlaps).to_svg(900, 480)?,
+            "Beyond the paper: overlap of the subspaces of \
+            successive checkpoints; 1 if they are the same.",
+        );
     }
 
     // How the curvature along v_1(t0) compares with lambda_1(t) at the checkpoints, t0 itself left out.
@@ -69,9 +77,8 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
             percent(positive)
         ),
     );
-    let medians = [End::Largest, End::Smallest].map(|end| {
-        median(&overlaps.iter().filter(|o| o.end == end).map(|o| o.overlap).collect::<Vec<_>>())
-    });
+    let medians = [End::Largest, End::Smallest]
+        .map(|end| median(&overlaps.iter().filter(|o| o.end == end).map(|o| o.overlap).collect::<Vec<_>>()));
     part.find(
         "The subspace of the largest eigenvectors is more stable than that of the most negative ones.",
         (!overlaps.is_empty()).then_some(medians[0] > medians[1]),

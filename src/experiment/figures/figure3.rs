@@ -22,7 +22,8 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
         rows.iter().filter(|r| r.end == end && r.range == range).collect()
     };
     let mut panels = Vec::new();
-    for (end, name) in [(End::Largest, "v₁, the largest eigenvalue"), (End::Smallest, "v_d, the smallest eigenvalue")] {
+    for (end, name) in [(End::Largest, "v₁, the largest eigenvalue"), (End::Smallest, "v_d, the smallest eigenvalue")]
+    {
         for range in settings.ranges {
             let rows = of(end, range);
             let mut chart = Chart::new(name, "α", "loss");
@@ -35,12 +36,17 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
         }
     }
     let title = format!("Loss and quadratic model at step {}", settings.profile_at);
-    part.draw("fig3", Panels { title, columns: 2, panels }.to_svg(1200, 960)?, "Small range on the left, large on the right.");
+    part.draw(
+        "fig3",
+        Panels { title, columns: 2, panels }.to_svg(1200, 960)?,
+        "Small range on the left, large on the right.",
+    );
 
     // The largest departure of the model, as a share of the largest change that it predicts.
     let departure = |end: End, range: f64| {
         let rows = of(end, range);
-        let start = rows.iter().min_by(|a, b| a.alpha.abs().total_cmp(&b.alpha.abs())).map_or(f64::NAN, |r| r.quadratic);
+        let start =
+            rows.iter().min_by(|a, b| a.alpha.abs().total_cmp(&b.alpha.abs())).map_or(f64::NAN, |r| r.quadratic);
         let largest = |value: &dyn Fn(&ProfileRow) -> f64| rows.iter().map(|r| value(r).abs()).fold(0.0, f64::max);
         largest(&|r| r.loss - r.quadratic) / largest(&|r| r.quadratic - start)
     };

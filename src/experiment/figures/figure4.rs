@@ -10,8 +10,7 @@ use crate::run::RunDirectory;
 /// A fit at one range: the curvature and the error that noise may have made.
 type Fit = fn(&LineRow) -> Option<(f64, f64)>;
 
-const FITS: [Fit; 2] =
-    [|r| Some((r.fit_small?, r.fit_small_error?)), |r| Some((r.fit_large?, r.fit_large_error?))];
+const FITS: [Fit; 2] = [|r| Some((r.fit_small?, r.fit_small_error?)), |r| Some((r.fit_large?, r.fit_large_error?))];
 
 /// Whether the noise may have moved the fit by more than a tenth of it, or of the eigenvalue.
 fn doubtful(fit: (f64, f64), eigenvalue: f64) -> bool {
@@ -42,7 +41,11 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
         chart
     };
     let svg = side_by_side("Curvature of a quadratic fit against the eigenvalue", chart(0), chart(1))?;
-    part.draw("fig4", svg, "One point an eigenvector and checkpoint. Hollow: rounding noise may move the fit by more than a tenth.");
+    part.draw(
+        "fig4",
+        svg,
+        "One point an eigenvector and checkpoint. Hollow: rounding noise may move the fit by more than a tenth.",
+    );
 
     for (range, fit) in ranges.iter().zip(FITS) {
         let found: Vec<(End, f64, f64)> = rows

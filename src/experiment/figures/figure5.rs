@@ -53,8 +53,11 @@ pub(super) fn part(run: &RunDirectory, _: &Configuration) -> Result<Part> {
 fn findings(part: &mut Part, rows: &[LineRow]) {
     let sound: Vec<&LineRow> = rows.iter().filter(|r| sound(r)).collect();
     let alpha = |row: &LineRow| row.alpha.unwrap_or(f64::NAN);
-    let steep: Vec<f64> =
-        sound.iter().filter(|r| r.eigenvalue > 1.0).map(|r| (1.0 / alpha(r) - r.eigenvalue).abs() / r.eigenvalue).collect();
+    let steep: Vec<f64> = sound
+        .iter()
+        .filter(|r| r.eigenvalue > 1.0)
+        .map(|r| (1.0 / alpha(r) - r.eigenvalue).abs() / r.eigenvalue)
+        .collect();
     part.find(
         "α* ≈ 1/λ for positive eigenvalues.",
         (!steep.is_empty()).then(|| median(&steep) < 0.3),
@@ -91,7 +94,11 @@ fn findings(part: &mut Part, rows: &[LineRow]) {
     part.find(
         "In directions of negative curvature the best step sizes are much larger than 1/|λ| (appendix A).",
         (products.len() > 2).then(|| median(&products) > 2.0),
-        format!("α* is larger than 1/|λ| in {larger} of {} directions; the median of α* |λ| is {}.", products.len(), number(median(&products))),
+        format!(
+            "α* is larger than 1/|λ| in {larger} of {} directions; the median of α* |λ| is {}.",
+            products.len(),
+            number(median(&products))
+        ),
     );
     let ratio = |rows: &[&&LineRow]| -> Vec<f64> {
         rows.iter().filter_map(|r| Some(r.displacement / r.cubic_displacement?)).collect()

@@ -37,11 +37,14 @@ pub(super) fn part(run: &RunDirectory, _: &Configuration) -> Result<Part> {
     part.draw("fig6", svg, "Hollow: the minimum is at the boundary of the search, or in the noise.");
 
     let resolved: Vec<&LineRow> = rows.iter().filter(|r| r.resolved).collect();
-    let side = |negative: bool| -> Vec<&&LineRow> { resolved.iter().filter(|r| (r.eigenvalue < 0.0) == negative).collect() };
+    let side =
+        |negative: bool| -> Vec<&&LineRow> { resolved.iter().filter(|r| (r.eigenvalue < 0.0) == negative).collect() };
     let (positive, negative) = (side(false), side(true));
     let gains = |rows: &[&&LineRow]| rows.iter().map(|r| r.gain).collect::<Vec<f64>>();
     // Per checkpoint, since the loss itself falls by orders of magnitude.
-    let of = |rows: &[&&LineRow], step: u64| -> Vec<f64> { rows.iter().filter(|r| r.step == step).map(|r| r.gain).collect() };
+    let of = |rows: &[&&LineRow], step: u64| -> Vec<f64> {
+        rows.iter().filter(|r| r.step == step).map(|r| r.gain).collect()
+    };
     let at: Vec<(u64, Vec<f64>, Vec<f64>)> = steps
         .iter()
         .map(|&step| (step, of(&positive, step), of(&negative, step)))
@@ -74,20 +77,30 @@ pub(super) fn part(run: &RunDirectory, _: &Configuration) -> Result<Part> {
             number(total(&gains(&negative)))
         ),
     );
-    let trend = |rows: &[&&LineRow]| rank_correlation(&rows.iter().map(|r| (r.step as f64, r.gain)).collect::<Vec<_>>());
+    let trend =
+        |rows: &[&&LineRow]| rank_correlation(&rows.iter().map(|r| (r.step as f64, r.gain)).collect::<Vec<_>>());
     let (falling, steady) = (trend(&positive), trend(&negative));
     part.find(
         "In directions of positive curvature there is less improvement to be had later in training.",
         (steps.len() > 2 && falling.is_finite()).then_some(falling < -0.2),
-        format!("The rank correlation of step and improvement is {} over {} directions.", number(falling), positive.len()),
+        format!(
+            "The rank correlation of step and improvement is {} over {} directions.",
+            number(falling),
+            positive.len()
+        ),
     );
     part.find(
         "In directions of negative curvature the potential improvement remains stable throughout.",
         (steps.len() > 2 && steady.is_finite()).then_some(steady.abs() < 0.3),
-        format!("The rank correlation of step and improvement is {} over {} directions.", number(steady), negative.len()),
+        format!(
+            "The rank correlation of step and improvement is {} over {} directions.",
+            number(steady),
+            negative.len()
+        ),
     );
     part.tables.push(ReportTable {
-        caption: "Improvement of the loss over the computed directions, one at a time, by the sign of the curvature.".into(),
+        caption: "Improvement of the loss over the computed directions, one at a time, by the sign of the curvature."
+            .into(),
         header: ["step", "positive: median", "sum", "negative: median", "sum"].map(String::from).to_vec(),
         rows: at
             .iter()

@@ -12,8 +12,8 @@ mod portraits;
 
 use super::Configuration;
 use crate::figure::{
-    Chart, Color, ColorBar, End, Panel, Panels, Picture, Ramp, Report, ReportFigure, ReportFinding, ReportTable, Section,
-    Series, Verdict, svg_to_png,
+    Chart, Color, ColorBar, End, Panel, Panels, Picture, Ramp, Report, ReportFigure, ReportFinding, ReportTable,
+    Section, Series, Verdict, svg_to_png,
 };
 use crate::run::{RunDirectory, write_atomic};
 use crate::{Error, Result};
@@ -99,7 +99,10 @@ pub fn report(run: &RunDirectory, record: &toml::Table) -> Result<Vec<Finding>> 
     let configuration = record.get("configuration").ok_or_else(|| broken("has no configuration"))?;
     let text = toml::to_string_pretty(configuration).expect("a table is plain");
     let configuration: Configuration = configuration.clone().try_into().map_err(|e: toml::de::Error| {
-        broken(&format!("is not the record of `reproduce`: {}", e.message().split_whitespace().collect::<Vec<_>>().join(" ")))
+        broken(&format!(
+            "is not the record of `reproduce`: {}",
+            e.message().split_whitespace().collect::<Vec<_>>().join(" ")
+        ))
     })?;
     let parts = parts(run, &configuration)?;
     if parts.is_empty() {

@@ -50,14 +50,20 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
             "First-layer filters at step {step}, the outermost eigenvectors on top: positive end on the left, negative end on the \
              right. Red is positive, blue negative, each eigenvector on its own scale."
         );
-        part.drawings.push(Drawing { name, picture: Picture::Png(portrait_png(&left, &right, Ramp::Diverging)?), caption });
+        part.drawings.push(Drawing {
+            name,
+            picture: Picture::Png(portrait_png(&left, &right, Ramp::Diverging)?),
+            caption,
+        });
     }
-    part.tables.extend([first, last].into_iter().take(pictures.len()).map(|step| table(&participation, &energies, step)));
+    part.tables
+        .extend([first, last].into_iter().take(pictures.len()).map(|step| table(&participation, &energies, step)));
     if first == last {
         part.tables.pop();
     }
 
-    let of = |end: End| -> Vec<f64> { participation.iter().filter(|p| p.end == end).map(|p| p.participation).collect() };
+    let of =
+        |end: End| -> Vec<f64> { participation.iter().filter(|p| p.end == end).map(|p| p.participation).collect() };
     let [top, bottom] = [End::Largest, End::Smallest].map(|end| median(&of(end)));
     let dense = |end: End| {
         let rows = energies.iter().filter(|e| e.end == end);
@@ -127,7 +133,8 @@ fn table(participation: &[ParticipationRow], energies: &[EnergyRow], step: u64) 
     }
     let rows = participation.iter().filter(|p| p.step == step && p.rank <= LISTED).map(|p| {
         let energy = |name: &String| -> f64 {
-            let same = |e: &&EnergyRow| e.step == step && e.end == p.end && e.rank == p.rank && layer(&e.parameter) == *name;
+            let same =
+                |e: &&EnergyRow| e.step == step && e.end == p.end && e.rank == p.rank && layer(&e.parameter) == *name;
             energies.iter().filter(same).map(|e| e.energy).sum()
         };
         let name = format!("{} {}", if p.end == End::Largest { "largest" } else { "smallest" }, p.rank);
@@ -136,7 +143,11 @@ fn table(participation: &[ParticipationRow], energies: &[EnergyRow], step: u64) 
     });
     ReportTable {
         caption: format!("Eigenvectors at step {step}: parameters that take part, and energy by layer."),
-        header: ["eigenvector", "eigenvalue", "parameters"].map(String::from).into_iter().chain(layers.clone()).collect(),
+        header: ["eigenvector", "eigenvalue", "parameters"]
+            .map(String::from)
+            .into_iter()
+            .chain(layers.clone())
+            .collect(),
         rows: rows.collect(),
     }
 }
