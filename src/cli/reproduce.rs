@@ -91,6 +91,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
         configuration.data = arguments.data.configuration();
     }
     let experiments: Vec<Experiment> = arguments.targets.iter().flat_map(|t| t.experiments()).collect();
+    configuration.check_for(&experiments)?;
     let data = configuration.data.load()?;
     let choice = arguments.device.open(Precision::F32)?;
     let root = arguments.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&arguments.preset));

@@ -1,5 +1,6 @@
 //! Settings of an experiment: a preset, changed by `key=value`, stored with the run.
 
+use super::Experiment;
 use crate::data::Dataset;
 use crate::network::{Init, Network};
 use crate::train::{NegativeCurvature, Schedule};
@@ -274,16 +275,27 @@ impl Configuration {
         if let Some(late) = self.spectra.at.iter().find(|&&s| s > self.steps) {
             return usage(format!("spectra.at has step {late}, but the training has {} steps", self.steps));
         }
+        Ok(())
+    }
+
+    /// Refuses settings that one of `experiments` cannot work with.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the setting.
+    pub fn check_for(&self, experiments: &[Experiment]) -> Result<()> {
+        use Experiment::*;
+        let usage = |message: String| Err(Error::Usage(message));
+        let wants = |some: &[Experiment]| some.iter().any(|e| experiments.contains(e));
         if self.spectra.largest == 0 || self.spectra.smallest == 0 {
             return usage("spectra.largest and spectra.smallest must be at least 1: the figures show both ends".into());
         }
-        for (name, steps) in [
-            ("tracking.top", &self.tracking.top),
-            ("tracking.bottom", &self.tracking.bottom),
-            ("lines.profile_at", &vec![self.lines.profile_at]),
-            ("appendix_b.at", &vec![self.appendix_b.at]),
+        for (some, name, steps) in [
+            (&[Figure2][..], "tracking.top", self.tracking.top.as_slice()),
+            (&[Figure2], "tracking.bottom", &self.tracking.bottom),
+            (&[Figure3, Figure4, Figure5, Figure6], "lines.profile_at", &[self.lines.profile_at]),
+            (&[AppendixB], "appendix_b.at", &[self.appendix_b.at]),
         ] {
-            if let Some(other) = steps.iter().find(|s| !self.spectra.at.contains(s)) {
+            if let Some(other) = steps.iter().find(|s| wants(some) && !self.spectra.at.contains(s)) {
                 return usage(format!("{name} has step {other}, which is not in spectra.at"));
             }
         }
@@ -358,6 +370,7 @@ mod tests {
     fn presets_are_sound() {
         for (name, _) in PRESETS {
             let configuration = Configuration::preset(name, None, &[]).unwrap();
+            configuration.check_for(&Experiment::ALL).unwrap();
             assert_eq!(configuration.network.layers, "lenet");
         }
         let paper = Configuration::preset("paper", None, &[]).unwrap();
@@ -400,7 +413,8 @@ mod tests {
             ("appendix_b.sizes=[9000]", "appendix_b.sizes"),
             ("appendix_c.optimizer.momentum=1", "momentum"),
         ] {
-            let message = Configuration::preset("quick", None, &[setting.into()]).unwrap_err().to_string();
+            let configuration = Configuration::preset("quick", None, &[setting.into()]);
+            let message = configuration.and_then(|c| c.check_for(&Experiment::ALL)).unwrap_err().to_string();
             assert!(message.contains(hint) && !message.contains('\n'), "{setting}: {message}");
         }
         assert!(Configuration::preset("slow", None, &[]).unwrap_err().to_string().contains("quick, paper"));

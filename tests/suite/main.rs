@@ -3,6 +3,7 @@
 mod checkpoints;
 mod derivatives;
 mod eigen;
+mod experiments;
 mod golden;
 mod kernels;
 mod lines;

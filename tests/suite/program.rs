@@ -8,13 +8,13 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 /// A small network on the embedded MNIST, for speed.
-const SMALL: &str = "conv 3x3 4, conv 3x3 6, dense 12, dense 10";
+pub const SMALL: &str = "conv 3x3 4, conv 3x3 6, dense 12, dense 10";
 
 fn eigenscope(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_eigenscope")).args(arguments).output().unwrap()
 }
 
-fn json(arguments: &[&str]) -> Value {
+pub fn json(arguments: &[&str]) -> Value {
     let output = eigenscope(&[arguments, &["--json"]].concat());
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {error}");
@@ -22,7 +22,7 @@ fn json(arguments: &[&str]) -> Value {
 }
 
 /// The exit code and the error's line; there must be exactly one.
-fn failure(arguments: &[&str]) -> (i32, String) {
+pub fn failure(arguments: &[&str]) -> (i32, String) {
     let output = eigenscope(arguments);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     let lines: Vec<_> = error.lines().filter(|l| l.starts_with("error: ")).collect();
@@ -31,7 +31,7 @@ fn failure(arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), lines[0].to_string())
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -106,35 +106,6 @@ fn a_resumed_training_ends_with_the_same_bytes() {
 }
 
 #[test]
-fn figure_one_is_reproduced_resumed_and_drawn() {
-    let folder = tempfile::tempdir().unwrap();
-    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
-    let reproduce = |out: &Path, extra: &[&str]| {
-        let layers = format!("network.layers={SMALL}");
-        let settings = ["--set", &layers, "--set", "steps=20", "--set", "spectra.at=[0, 10, 20]"];
-        let smaller = ["--set", "spectra.samples=64", "--set", "validation_samples=50", "--out", text(out)];
-        json(&[&["reproduce", "fig1", "--device", "cpu"][..], &settings, &smaller, extra].concat())
-    };
-    let report = reproduce(&whole, &[]);
-    assert_eq!(report["eigenvalues"].as_array().unwrap().len(), 3 * 13);
-    let svg = std::fs::read_to_string(whole.join("figures/fig1.svg")).unwrap();
-    assert!(svg.starts_with("<svg") && svg.contains("training step"));
-    assert!(std::fs::read(whole.join("figures/fig1.png")).unwrap().starts_with(b"\x89PNG"));
-
-    reproduce(&cut, &[]);
-    for gone in ["spectra/step-000010.safetensors", "checkpoints/step-000020.safetensors", "figures/fig1.svg"] {
-        std::fs::remove_file(cut.join(gone)).unwrap();
-    }
-    std::fs::remove_dir_all(cut.join("tables")).unwrap();
-    reproduce(&cut, &["--resume"]);
-    for file in ["tables/eigenvalues.csv", "tables/loss.csv", "figures/fig1.svg", "spectra/step-000010.safetensors"] {
-        assert!(std::fs::read(whole.join(file)).unwrap() == std::fs::read(cut.join(file)).unwrap(), "{file} differs");
-    }
-    let (code, message) = failure(&["reproduce", "fig1", "--device", "cpu", "--out", text(&whole)]);
-    assert!(code == 2 && message.contains("--resume"), "{message}");
-}
-
-#[test]
 fn wrong_usage_exits_with_two_and_failure_with_one() {
     let folder = tempfile::tempdir().unwrap();
     let out = text(folder.path()).to_string() + "/new";
@@ -149,6 +120,9 @@ fn wrong_usage_exits_with_two_and_failure_with_one() {
         (vec!["spectrum", "--checkpoint", missing], 1, missing),
         (vec!["hvp", "--checkpoint", missing, "--vectors", missing, "--out", &out], 1, missing),
         (vec!["reproduce", "fig1", "--set", "spectra.sampels=3", "--out", &out], 2, "sampels"),
+        (vec!["reproduce", "fig2", "--set", "tracking.top=[3]", "--out", &out], 2, "tracking.top has step 3"),
+        (vec!["reproduce", "fig7", "--out", &out], 2, "fig6"),
+        (vec!["reproduce", "--config", missing, "--out", &out], 1, missing),
         (vec!["bench", "hvp", "--block", "0", "--samples", "1", "--network", SMALL, "--device", "cpu"], 2, "--block"),
         (vec!["bench", "hvp", "--device", "gpu", "--precision", "f64"], 2, "--device cpu"),
         (vec!["train", "--steps", "many", "--out", &out], 2, "many"),
