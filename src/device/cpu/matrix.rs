@@ -42,6 +42,22 @@ impl<'a, T> Mat<'a, T> {
         Self::strided(data, self.rows, count, self.row_stride, self.column_stride)
     }
 
+    /// Row `i` of a view whose rows are contiguous.
+    pub fn row(&self, i: usize) -> &'a [T] {
+        assert!(i < self.rows && self.column_stride == 1);
+        &self.data[i * self.row_stride..][..self.columns]
+    }
+
+    /// Number of rows.
+    pub fn row_count(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn column_count(&self) -> usize {
+        self.columns
+    }
+
     /// Rows `start..start + count`.
     pub fn rows(self, start: usize, count: usize) -> Self {
         self.t().columns(start, count).t()

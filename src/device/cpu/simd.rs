@@ -14,6 +14,10 @@ pub struct Line<T>(pub [T; CHANNELS]);
 
 // SAFETY: zeros are valid sixteen times over if they are once.
 unsafe impl<T: Zeroable> Zeroable for Line<T> {}
+// SAFETY: sixteen f32 fill 64 bytes, so there is no padding.
+unsafe impl Pod for Line<f32> {}
+// SAFETY: sixteen f64 fill 128 bytes, so there is no padding.
+unsafe impl Pod for Line<f64> {}
 
 impl<T: num_traits::Zero + Copy> Line<T> {
     /// Sixteen zeros.
@@ -30,6 +34,14 @@ pub trait SimdScalar: Pod {
     fn lanes<S: Simd>() -> usize;
     /// The same value in all lanes.
     fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
+    /// The vectors of some scalars, which may lie anywhere.
+    fn vectors<S: Simd>(scalars: &[Self]) -> &[Self::Vector<S>];
+    /// The vectors of some scalars, to be written.
+    fn vectors_mut<S: Simd>(scalars: &mut [Self]) -> &mut [Self::Vector<S>];
+    /// The scalars of some lines.
+    fn scalars(lines: &[Line<Self>]) -> &[Self];
+    /// The scalars of some lines, to be written.
+    fn scalars_mut(lines: &mut [Line<Self>]) -> &mut [Self];
     /// Vector number `at` of a line.
     fn load<S: Simd>(line: &Line<Self>, at: usize) -> Self::Vector<S>;
     /// Replaces vector number `at` of a line.
@@ -55,6 +67,26 @@ macro_rules! simd_scalar {
             #[inline(always)]
             fn splat<S: Simd>(simd: S, value: Self) -> S::$vector {
                 simd.$splat(value)
+            }
+
+            #[inline(always)]
+            fn vectors<S: Simd>(scalars: &[Self]) -> &[S::$vector] {
+                bytemuck::cast_slice(scalars)
+            }
+
+            #[inline(always)]
+            fn vectors_mut<S: Simd>(scalars: &mut [Self]) -> &mut [S::$vector] {
+                bytemuck::cast_slice_mut(scalars)
+            }
+
+            #[inline(always)]
+            fn scalars(lines: &[Line<Self>]) -> &[Self] {
+                bytemuck::cast_slice(lines)
+            }
+
+            #[inline(always)]
+            fn scalars_mut(lines: &mut [Line<Self>]) -> &mut [Self] {
+                bytemuck::cast_slice_mut(lines)
             }
 
             #[inline(always)]

@@ -50,6 +50,12 @@ fn assert_patches_inside(layout: &Layout, routes: &Routes, kernel: usize, lines:
     assert!(lines >= layout.plane && routes.last_patch as usize + (kernel - 1) * layout.row + kernel <= layout.plane);
 }
 
+/// Whether the sums of a whole patch fit in the registers.
+#[inline(always)]
+fn has_room_for_patches<T: SimdScalar, S: Simd>() -> bool {
+    per_line::<T, S>() == 1 && S::REGISTER_COUNT >= 32
+}
+
 /// Vectors a line.
 #[inline(always)]
 fn per_line<T: SimdScalar, S: Simd>() -> usize {
@@ -81,8 +87,11 @@ impl<T: Scalar, const K: usize> Dots<'_, T, K> {
         for ky in 0..K {
             // SAFETY: the weights are K runs of K; `assert_patches_inside` checked the patches.
             let w = unsafe { run::<T, K>(weights, ky * K) };
-            // SAFETY: as above.
-            let x: [&[Line<T>; K]; R] = std::array::from_fn(|r| unsafe { run(image, at[r] as usize + ky * row) });
+            let mut x = [w; R];
+            for r in 0..R {
+                // SAFETY: as above.
+                x[r] = unsafe { run(image, at[r] as usize + ky * row) };
+            }
             for kx in 0..K {
                 for e in 0..per_line::<T, S>() {
                     let w = T::load::<S>(&w[kx], e);
@@ -92,7 +101,11 @@ impl<T: Scalar, const K: usize> Dots<'_, T, K> {
                 }
             }
         }
-        sums.map(|s| T::vsum(simd, s))
+        let mut totals = [T::zero(); R];
+        for r in 0..R {
+            totals[r] = T::vsum(simd, sums[r]);
+        }
+        totals
     }
 }
 
@@ -151,6 +164,38 @@ struct WeightSums<'a, T, const K: usize> {
     dw: &'a mut [Line<T>],
 }
 
+impl<T: Scalar, const K: usize> WeightSums<'_, T, K> {
+    /// `R` rows of taps, and of each line the `E` vectors from `e`, in registers.
+    #[inline(always)]
+    fn some<S: Simd, const R: usize, const E: usize>(
+        simd: S,
+        dw: &mut [Line<T>],
+        e: usize,
+        image: &[Line<T>],
+        row: usize,
+        entries: impl Iterator<Item = (T, u32)>,
+    ) {
+        let mut sums = [[[T::splat(simd, T::zero()); E]; K]; R];
+        for (d, at) in entries {
+            let d = T::splat(simd, d);
+            for r in 0..R {
+                // SAFETY: `assert_patches_inside` checked the patches.
+                let x = unsafe { run::<T, K>(image, at as usize + r * row) };
+                for kx in 0..K {
+                    for v in 0..E {
+                        sums[r][kx][v] = T::vfma(simd, d, T::load::<S>(&x[kx], e + v), sums[r][kx][v]);
+                    }
+                }
+            }
+        }
+        for (dw, sums) in dw.iter_mut().zip(sums.as_flattened()) {
+            for v in 0..E {
+                T::store::<S>(dw, e + v, T::vadd(simd, T::load::<S>(dw, e + v), sums[v]));
+            }
+        }
+    }
+}
+
 impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
     type Output = ();
 
@@ -163,27 +208,13 @@ impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
             for (oc, bounds) in self.routes.starts.windows(2).enumerate() {
                 let dw = &mut self.dw[(oc * blocks + block) * taps..][..taps];
                 let patches = &self.routes.patches[bounds[0]..bounds[1]];
-                let d = &self.d[bounds[0]..bounds[1]];
-                for (ky, dw) in dw.chunks_exact_mut(K).enumerate() {
-                    let dw: &mut [Line<T>; K] = dw.try_into().expect("K lines");
-                    for half in 0..per_line::<T, S>() / 2 {
-                        let mut sums: [[_; 2]; K] =
-                            std::array::from_fn(|kx| [0, 1].map(|e| T::load::<S>(&dw[kx], 2 * half + e)));
-                        for (&d, &at) in d.iter().zip(patches) {
-                            let d = T::splat(simd, d);
-                            // SAFETY: `assert_patches_inside` checked the patches.
-                            let x = unsafe { run::<T, K>(image, at as usize + ky * row) };
-                            for kx in 0..K {
-                                for e in 0..2 {
-                                    let x = T::load::<S>(&x[kx], 2 * half + e);
-                                    sums[kx][e] = T::vfma(simd, d, x, sums[kx][e]);
-                                }
-                            }
-                        }
-                        for kx in 0..K {
-                            for e in 0..2 {
-                                T::store::<S>(&mut dw[kx], 2 * half + e, sums[kx][e]);
-                            }
+                let entries = self.d[bounds[0]..bounds[1]].iter().copied().zip(patches.iter().copied());
+                if has_room_for_patches::<T, S>() {
+                    Self::some::<S, K, 1>(simd, dw, 0, image, row, entries);
+                } else {
+                    for (ky, dw) in dw.chunks_exact_mut(K).enumerate() {
+                        for e in (0..per_line::<T, S>()).step_by(2) {
+                            Self::some::<S, 1, 2>(simd, dw, e, &image[ky * row..], row, entries.clone());
                         }
                     }
                 }
@@ -204,40 +235,63 @@ struct InputSums<'a, T, const K: usize> {
     dx: &'a mut [Line<T>],
 }
 
+impl<T: Scalar, const K: usize> InputSums<'_, T, K> {
+    /// `R` rows of a patch, and of each line the `E` vectors from `e`, in registers; `weights` are the rows' slices.
+    #[inline(always)]
+    fn some<S: Simd, const R: usize, const E: usize>(
+        &self,
+        simd: S,
+        dx: &mut [Line<T>],
+        e: usize,
+        weights: &[Line<T>],
+        members: &[(u32, u32)],
+    ) {
+        let slice = weights.len() / R;
+        let mut sums = [[[T::splat(simd, T::zero()); E]; K]; R];
+        for &(oc, entry) in members {
+            let d = T::splat(simd, self.d[entry as usize]);
+            for r in 0..R {
+                // SAFETY: `oc` counts channels, and a slice holds K lines of each.
+                let w = unsafe { run::<T, K>(weights, r * slice + oc as usize * K) };
+                for kx in 0..K {
+                    for v in 0..E {
+                        sums[r][kx][v] = T::vfma(simd, d, T::load::<S>(&w[kx], e + v), sums[r][kx][v]);
+                    }
+                }
+            }
+        }
+        for (dx, sums) in dx.chunks_mut(self.layout.row).zip(&sums) {
+            for (dx, sums) in dx.iter_mut().zip(sums) {
+                for v in 0..E {
+                    T::store::<S>(dx, e + v, T::vadd(simd, T::load::<S>(dx, e + v), sums[v]));
+                }
+            }
+        }
+    }
+}
+
 impl<T: Scalar, const K: usize> WithSimd for InputSums<'_, T, K> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
         let Layout { plane, row, .. } = self.layout;
-        let channels = self.routes.starts.len() - 1;
-        for (slice, weights) in self.weights.chunks_exact(channels * K).enumerate() {
-            let (block, ky) = (slice / K, slice % K);
-            let dx = &mut self.dx[block * plane..(block + 1) * plane];
+        let rows = if has_room_for_patches::<T, S>() { K } else { 1 };
+        let slice = (self.routes.starts.len() - 1) * K;
+        let dx = std::mem::take(&mut self.dx);
+        for (i, weights) in self.weights.chunks_exact(rows * slice).enumerate() {
+            let (block, ky) = (i * rows / K, i * rows % K);
+            let dx = &mut dx[block * plane..(block + 1) * plane];
             let mut first = 0;
             for &(patch, end) in &self.routes.positions {
                 let members = &self.routes.members[first..end];
                 first = end;
-                let at = patch + ky * row;
-                let dx: &mut [Line<T>; K] = (&mut dx[at..at + K]).try_into().expect("K lines");
-                for half in 0..per_line::<T, S>() / 2 {
-                    let mut sums = [[T::splat(simd, T::zero()); 2]; K];
-                    for &(oc, entry) in members {
-                        let d = T::splat(simd, self.d[entry as usize]);
-                        // SAFETY: `oc` counts channels, and the slice holds K lines of each.
-                        let w = unsafe { run::<T, K>(weights, oc as usize * K) };
-                        for kx in 0..K {
-                            for e in 0..2 {
-                                let w = T::load::<S>(&w[kx], 2 * half + e);
-                                sums[kx][e] = T::vfma(simd, d, w, sums[kx][e]);
-                            }
-                        }
-                    }
-                    for kx in 0..K {
-                        for e in 0..2 {
-                            let before = T::load::<S>(&dx[kx], 2 * half + e);
-                            T::store::<S>(&mut dx[kx], 2 * half + e, T::vadd(simd, before, sums[kx][e]));
-                        }
+                let dx = &mut dx[patch + ky * row..];
+                if rows == K {
+                    self.some::<S, K, 1>(simd, dx, 0, weights, members);
+                } else {
+                    for e in (0..per_line::<T, S>()).step_by(2) {
+                        self.some::<S, 1, 2>(simd, dx, e, weights, members);
                     }
                 }
             }
