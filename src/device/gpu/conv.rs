@@ -1,7 +1,7 @@
 //! The conv block: only the routed position of each window is computed.
 
 use super::geometry::{MAX_TRIPS, WORKGROUP, flat, grid, slices, to_u32};
-use super::queue::Dispatch;
+use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
 use super::{Buffer, GpuDevice};
 use crate::device::{ConvBackward, ConvForward, ConvTangent, ConvTangentBackward};
@@ -158,7 +158,7 @@ pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevi
     let work = outputs * c.patch_len();
     let split = Split::new(c, call.samples, 1);
     let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, 1) };
-    let partials = gpu.queue.scratch(split.partials());
+    let partials = gpu.queue.scratch(Scratch::Second, split.partials());
     let run = Run {
         kernel: Kernel::ConvBackwardWeights,
         first_layer: false,
@@ -197,7 +197,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
     let work = 2 * call.directions * outputs * c.patch_len();
     let split = Split::new(c, call.samples, call.directions);
     let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, call.directions) };
-    let partials = gpu.queue.scratch(split.partials());
+    let partials = gpu.queue.scratch(Scratch::Second, split.partials());
     let run = Run {
         kernel: Kernel::ConvTangentBackwardWeights,
         first_layer: call.tx.is_none(),
