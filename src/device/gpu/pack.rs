@@ -67,6 +67,32 @@ impl Order {
         }
     }
 
+    /// A weight (B, A, taps) as (A, taps, B8).
+    pub fn outputs_last(outputs: usize, inputs: usize, taps: usize) -> Self {
+        Self {
+            outer: inputs,
+            inner: outputs,
+            padded_outer: inputs,
+            padded_inner: outputs.next_multiple_of(TILE_ROWS),
+            outer_step: taps,
+            inner_step: inputs * taps,
+            taps,
+        }
+    }
+
+    /// A weight (A, B, taps) as (A, taps, B8).
+    pub fn inputs_last(outputs: usize, inputs: usize, taps: usize) -> Self {
+        Self {
+            outer: outputs,
+            inner: inputs,
+            padded_outer: outputs,
+            padded_inner: inputs.next_multiple_of(TILE_ROWS),
+            outer_step: inputs * taps,
+            inner_step: taps,
+            taps,
+        }
+    }
+
     /// Scalars of one copy.
     pub fn len(&self) -> usize {
         self.padded_outer * self.taps * self.padded_inner
