@@ -1,60 +1,95 @@
 // conv_backward_weights.wgsl: partials of dW = unroute(dp) x^T and db = sum unroute(dp), one per slice of pooled rows.
 #import conv
+#import outer
+#import tile
+#import store_tile
 
-@group(0) @binding(0) var<storage, read> x: array<f32>; // (N, IC, H, W)
+@group(0) @binding(0) var<storage, read> images: array<f32>; // (N, IC, H + 2 (K/2), W + 2 (K/2)): x with a border
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read_write> partials: array<f32>; // (slices, OC * IC * K * K + OC)
 
-// One invocation: one tap (oc, ky, kx) of four input channels, or one bias; z the slice.
+// `direction` is the slice here.
+fn store(direction: u32, oc: u32, column: u32, sum: f32) {
+    let columns = layer.in_channels * layer.kernel * layer.kernel;
+    if oc >= layer.out_channels || column >= columns { return; }
+    partials[direction * layer.out_channels * (columns + 1u) + oc * columns + column] = sum;
+}
+
+fn store_bias(slice: u32, oc: u32, sum: f32) {
+    if oc >= layer.out_channels { return; }
+    let weights = layer.out_channels * layer.in_channels * layer.kernel * layer.kernel;
+    partials[slice * (weights + layer.out_channels) + weights + oc] = sum;
+}
+
+fn codes(at: vec4<u32>) -> vec4<u32> {
+    return vec4(route[at.x], route[at.y], route[at.z], route[at.w]);
+}
+
+fn adjoints(at: vec4<u32>) -> vec4<f32> {
+    return vec4(dp[at.x], dp[at.y], dp[at.z], dp[at.w]);
+}
+
+fn pixels(at: vec4<u32>) -> vec4<f32> {
+    return vec4(images[at.x], images[at.y], images[at.z], images[at.w]);
+}
+
+// What of the adjoints belongs at this position of the windows.
+fn routed(adjoints: vec4<f32>, codes: vec4<u32>, position: u32) -> vec4<f32> {
+    return select(vec4(0.0), adjoints, codes == vec4(position));
+}
+
+// Rows are output channels, columns taps (ic, ky, kx); z the slice. All lanes walk the same pooled cells, so routes and
+// adjoints are loaded once for a workgroup; at each of the four positions of a window the channels that were not routed
+// there have a zero.
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let ph = layer.height / 2u;
     let pw = layer.width / 2u;
+    let columns = layer.in_channels * layer.kernel * layer.kernel;
+    let column = group.x * COLUMNS + lane;
+    if column >= columns { return; }
+    let width = bordered_width();
+    let tap = min(column + vec4(0u, 64u, 128u, 192u), vec4(columns - 1u));
     let taps = layer.kernel * layer.kernel;
-    let groups = (layer.in_channels + CHANNELS - 1u) / CHANNELS;
-    let quads = layer.out_channels * groups * taps;
-    let item = id.x;
-    if item >= quads + layer.out_channels { return; }
-    let is_bias = item >= quads;
-    let kx = item % layer.kernel;
-    let ky = item / layer.kernel % layer.kernel;
-    let first = item / taps % groups * CHANNELS;
-    let oc = select(item / (taps * groups), item - quads, is_bias);
-    let ic = channels(first, layer.in_channels);
+    let reach = tap / taps * bordered_len() + tap % taps / layer.kernel * width + tap % layer.kernel;
 
-    let radius = layer.kernel / 2u;
-    let slice = layer.base + id.z;
+    let row = group.y * ROWS;
+    let upper = min(row + vec4(0u, 1u, 2u, 3u), vec4(layer.out_channels - 1u)) * ph * pw;
+    let lower = min(row + vec4(4u, 5u, 6u, 7u), vec4(layer.out_channels - 1u)) * ph * pw;
+    let slice = layer.base + group.z;
     let begin = slice * layer.slice;
     let end = min(begin + layer.slice, layer.samples * ph);
-    var sum = vec4(0.0);
-    for (var row = begin; row < end; row++) {
-        let n = row / ph;
-        let py = row % ph;
+    var sums = Tile();
+    var upper_bias = vec4(0.0);
+    var lower_bias = vec4(0.0);
+    for (var cells = begin; cells < end; cells++) {
+        let n = cells / ph;
+        let py = cells % ph;
         for (var px = 0u; px < pw; px++) {
-            let at = ((n * layer.out_channels + oc) * ph + py) * pw + px;
-            let code = route[at];
-            if code >= DEAD { continue; }
-            if is_bias {
-                sum.x += dp[at];
-                continue;
-            }
-            let y = 2u * py + code / 2u + ky - radius;
-            let column = 2u * px + code % 2u + kx - radius;
-            if !inside(y, column) { continue; }
-            let i = ((n * layer.in_channels + ic) * layer.height + y) * layer.width + column;
-            sum = fma(vec4(dp[at]), vec4(x[i.x], x[i.y], x[i.z], x[i.w]), sum);
+            let cell = (n * layer.out_channels * ph + py) * pw + px;
+            let uc = codes(cell + upper);
+            let lc = codes(cell + lower);
+            let ud = adjoints(cell + upper);
+            let ld = adjoints(cell + lower);
+            upper_bias += select(vec4(0.0), ud, uc < vec4(DEAD));
+            lower_bias += select(vec4(0.0), ld, lc < vec4(DEAD));
+            let at = n * layer.in_channels * bordered_len() + 2u * (py * width + px) + reach;
+            sums = add_tile(sums, routed(ud, uc, 0u), routed(ld, lc, 0u), pixels(at));
+            sums = add_tile(sums, routed(ud, uc, 1u), routed(ld, lc, 1u), pixels(at + 1u));
+            sums = add_tile(sums, routed(ud, uc, 2u), routed(ld, lc, 2u), pixels(at + width));
+            sums = add_tile(sums, routed(ud, uc, 3u), routed(ld, lc, 3u), pixels(at + width + 1u));
         }
     }
-    let weights = layer.out_channels * layer.in_channels * taps;
-    let partial = slice * (weights + layer.out_channels);
-    if is_bias {
-        partials[partial + weights + oc] = sum.x;
-        return;
+    store_tile(slice, row, column, sums);
+    if column == 0u {
+        store_bias(slice, row, upper_bias.x);
+        store_bias(slice, row + 1u, upper_bias.y);
+        store_bias(slice, row + 2u, upper_bias.z);
+        store_bias(slice, row + 3u, upper_bias.w);
+        store_bias(slice, row + 4u, lower_bias.x);
+        store_bias(slice, row + 5u, lower_bias.y);
+        store_bias(slice, row + 6u, lower_bias.z);
+        store_bias(slice, row + 7u, lower_bias.w);
     }
-    let to = partial + (oc * layer.in_channels + first) * taps + ky * layer.kernel + kx;
-    partials[to] = sum.x;
-    if first + 1u < layer.in_channels { partials[to + taps] = sum.y; }
-    if first + 2u < layer.in_channels { partials[to + 2u * taps] = sum.z; }
-    if first + 3u < layer.in_channels { partials[to + 3u * taps] = sum.w; }
 }

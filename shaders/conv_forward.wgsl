@@ -1,13 +1,18 @@
 // conv_forward.wgsl: p = pool(relu(W x + b)), and which position of each 2x2 window won.
-#import index
 #import conv
+#import outer
+#import tile
+#import store_rows
 
-@group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
-@group(0) @binding(1) var<storage, read> x: array<f32>; // (N, IC, H, W)
-@group(0) @binding(2) var<storage, read_write> p: array<f32>; // (N, OC, PH, PW)
-@group(0) @binding(3) var<storage, read_write> route: array<u32>; // (N, OC, PH, PW)
+@group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim), for the bias
+@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>; // (IC, K, K, OC8): OC padded to a multiple of 8
+@group(0) @binding(2) var<storage, read> images: array<f32>; // (N, IC, H + 2 (K/2), W + 2 (K/2)): x with a border
+@group(0) @binding(3) var<storage, read_write> p: array<f32>; // (N, OC, PH, PW)
+@group(0) @binding(4) var<storage, read_write> route: array<u32>; // (N, OC, PH, PW)
 
-fn store(at: u32, z: vec4<f32>) {
+fn store(direction: u32, oc: u32, item: u32, sums: vec4<f32>) {
+    if oc >= layer.out_channels { return; }
+    let z = sums + theta[layer.bias + oc];
     var best = z.x;
     var code = 0u;
     // Strictly greater: ties go to the first position.
@@ -15,62 +20,36 @@ fn store(at: u32, z: vec4<f32>) {
     if z.z > best { best = z.z; code = 2u; }
     if z.w > best { best = z.w; code = 3u; }
     let dead = best <= 0.0;
+    let cells = (layer.height / 2u) * (layer.width / 2u);
+    let at = (item / cells * layer.out_channels + oc) * cells + item % cells;
     p[at] = select(best, 0.0, dead);
     route[at] = select(code, DEAD, dead);
 }
 
-// One invocation: one pooled cell of four output channels, all four positions of the window.
+// Rows are output channels, columns the four positions of the window of one pooled cell (n, py, px).
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let ph = layer.height / 2u;
     let pw = layer.width / 2u;
-    let groups = (layer.out_channels + CHANNELS - 1u) / CHANNELS;
-    let item = layer.base + flat(id);
-    if item >= layer.samples * groups * ph * pw { return; }
-    let px = item % pw;
-    let py = item / pw % ph;
-    let first = item / (pw * ph) % groups * CHANNELS;
-    let n = item / (pw * ph * groups);
-
-    let oc = channels(first, layer.out_channels);
-    let taps = layer.kernel * layer.kernel;
-    let bias = layer.bias + oc;
-    var z0 = vec4(theta[bias.x]);
-    var z1 = vec4(theta[bias.y]);
-    var z2 = vec4(theta[bias.z]);
-    var z3 = vec4(theta[bias.w]);
-    // The window's four pixels under the tap (ky, kx) are (y, x), (y, x + 1), (y + 1, x), (y + 1, x + 1).
-    let ys = 2u * py - layer.kernel / 2u;
-    let xs = 2u * px - layer.kernel / 2u;
+    let item = layer.base + group.x * 64u + lane;
+    if item >= layer.samples * ph * pw { return; }
+    let width = bordered_width();
+    let corner = item / (ph * pw) * layer.in_channels * bordered_len() + item / pw % ph * 2u * width + item % pw * 2u;
+    let step = (layer.out_channels + 7u) / 8u * 2u;
+    var w = group.y * 2u;
+    var sums = Tile();
     for (var ic = 0u; ic < layer.in_channels; ic++) {
-        let image = (n * layer.in_channels + ic) * layer.height;
-        var w = layer.weight + (oc * layer.in_channels + ic) * taps;
         for (var ky = 0u; ky < layer.kernel; ky++) {
-            let upper = (image + min(ys + ky, layer.height - 1u)) * layer.width;
-            let lower = (image + min(ys + ky + 1u, layer.height - 1u)) * layer.width;
+            var at = corner + ic * bordered_len() + ky * width;
+            var left = vec2(images[at], images[at + width]);
             for (var kx = 0u; kx < layer.kernel; kx++) {
-                let left = min(xs + kx, layer.width - 1u);
-                let right = min(xs + kx + 1u, layer.width - 1u);
-                let pixels = vec4(x[upper + left], x[upper + right], x[lower + left], x[lower + right]);
-                let on = vec4(
-                    inside(ys + ky, xs + kx),
-                    inside(ys + ky, xs + kx + 1u),
-                    inside(ys + ky + 1u, xs + kx),
-                    inside(ys + ky + 1u, xs + kx + 1u),
-                );
-                let window = select(vec4(0.0), pixels, on);
-                z0 = fma(vec4(theta[w.x]), window, z0);
-                z1 = fma(vec4(theta[w.y]), window, z1);
-                z2 = fma(vec4(theta[w.z]), window, z2);
-                z3 = fma(vec4(theta[w.w]), window, z3);
-                w += 1u;
+                at += 1u;
+                let right = vec2(images[at], images[at + width]);
+                sums = add_tile(sums, weights[w], weights[w + 1u], vec4(left.x, right.x, left.y, right.y));
+                left = right;
+                w += step;
             }
         }
     }
-    let cells = ph * pw;
-    let at = (n * layer.out_channels + first) * cells + py * pw + px;
-    store(at, z0);
-    if first + 1u < layer.out_channels { store(at + cells, z1); }
-    if first + 2u < layer.out_channels { store(at + 2u * cells, z2); }
-    if first + 3u < layer.out_channels { store(at + 3u * cells, z3); }
+    store_rows(0u, group.y * ROWS, item, sums);
 }

@@ -1,60 +1,65 @@
 // conv_tangent.wgsl: tp = (W tx + tW x + tb)[route], zero where dead.
-#import index
 #import conv
+#import outer
+#import tile
+#import store_rows
 
-@group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
-@group(0) @binding(1) var<storage, read> vectors: array<f32>; // (K, pitch)
-@group(0) @binding(2) var<storage, read> x: array<f32>; // (N, IC, H, W)
-@group(0) @binding(3) var<storage, read> tx: array<f32>; // (K, N, IC, H, W); x again in the first layer, not read
-@group(0) @binding(4) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
-@group(0) @binding(5) var<storage, read_write> tp: array<f32>; // (K, N, OC, PH, PW)
+@group(0) @binding(0) var<storage, read> vectors: array<f32>; // (K, pitch), for the bias
+@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>; // (1 + K, IC, K, K, OC8): W and then tW, OC padded
+@group(0) @binding(2) var<storage, read> images: array<f32>; // (1 + K, N, IC, H + 2 (K/2), W + 2 (K/2)): x, then tx, bordered
+@group(0) @binding(3) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
+@group(0) @binding(4) var<storage, read_write> tp: array<f32>; // (K, N, OC, PH, PW)
 
 override first_layer: bool = false;
 
-// One invocation: one pooled output of one direction, at the routed position only.
+fn store(direction: u32, oc: u32, item: u32, sums: vec4<f32>) {
+    if oc >= layer.out_channels { return; }
+    let cells = (layer.height / 2u) * (layer.width / 2u);
+    let at = (item / cells * layer.out_channels + oc) * cells + item % cells;
+    let code = route[at];
+    let upper = select(sums.x, sums.y, code == 1u);
+    let lower = select(sums.z, sums.w, code == 3u);
+    let value = select(upper, lower, code >= 2u) + vectors[direction * layer.pitch + layer.bias + oc];
+    tp[direction * layer.samples * layer.out_channels * cells + at] = select(value, 0.0, code >= DEAD);
+}
+
+// Rows are output channels, columns the four positions of the window of one pooled cell (n, py, px). Three of the four are
+// thrown away, which is still the cheapest: two loads give each position eight channels of both products, where the routed
+// positions of eight channels are up to eight different places.
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let ph = layer.height / 2u;
     let pw = layer.width / 2u;
-    let outputs = layer.samples * layer.out_channels * ph * pw;
-    let item = layer.base + flat(id);
-    if item >= outputs { return; }
-    let at = id.z * outputs + item;
-    let code = route[item];
-    if code >= DEAD {
-        tp[at] = 0.0;
-        return;
-    }
-    let px = item % pw;
-    let py = item / pw % ph;
-    let oc = item / (pw * ph) % layer.out_channels;
-    let n = item / (pw * ph * layer.out_channels);
-
-    // Only the taps whose pixel lies on the image.
-    let radius = layer.kernel / 2u;
-    let y = 2u * py + code / 2u;
-    let ky_begin = radius - min(radius, y);
-    let ky_end = min(layer.kernel, layer.height + radius - y);
-    let column = 2u * px + code % 2u;
-    let kx_begin = radius - min(radius, column);
-    let kx_end = min(layer.kernel, layer.width + radius - column);
-
-    let vector = id.z * layer.pitch;
-    let tangents = id.z * layer.samples * layer.in_channels * layer.height * layer.width;
-    var sum = vectors[vector + layer.bias + oc];
+    let item = layer.base + group.x * 64u + lane;
+    if item >= layer.samples * ph * pw { return; }
+    let width = bordered_width();
+    let corner = item / (ph * pw) * layer.in_channels * bordered_len() + item / pw % ph * 2u * width + item % pw * 2u;
+    let tangents = (1u + group.z) * layer.samples * layer.in_channels * bordered_len();
+    let step = (layer.out_channels + 7u) / 8u * 2u;
+    let vector = (1u + group.z) * layer.in_channels * layer.kernel * layer.kernel * step;
+    var w = group.y * 2u;
+    var sums = Tile();
     for (var ic = 0u; ic < layer.in_channels; ic++) {
-        let kernel = layer.weight + (oc * layer.in_channels + ic) * layer.kernel * layer.kernel;
-        let image = (n * layer.in_channels + ic) * layer.height;
-        for (var ky = ky_begin; ky < ky_end; ky++) {
-            let w = kernel + ky * layer.kernel;
-            let pixels = (image + y + ky - radius) * layer.width + column - radius;
-            for (var kx = kx_begin; kx < kx_end; kx++) {
-                sum = fma(vectors[vector + w + kx], x[pixels + kx], sum);
+        for (var ky = 0u; ky < layer.kernel; ky++) {
+            var at = corner + ic * bordered_len() + ky * width;
+            var left = vec2(images[at], images[at + width]);
+            var tleft = vec2(0.0);
+            if !first_layer { tleft = vec2(images[tangents + at], images[tangents + at + width]); }
+            for (var kx = 0u; kx < layer.kernel; kx++) {
+                at += 1u;
+                let right = vec2(images[at], images[at + width]);
+                let window = vec4(left.x, right.x, left.y, right.y);
+                sums = add_tile(sums, weights[vector + w], weights[vector + w + 1u], window);
+                left = right;
                 if !first_layer {
-                    sum = fma(theta[w + kx], tx[tangents + pixels + kx], sum);
+                    let tright = vec2(images[tangents + at], images[tangents + at + width]);
+                    let twindow = vec4(tleft.x, tright.x, tleft.y, tright.y);
+                    sums = add_tile(sums, weights[w], weights[w + 1u], twindow);
+                    tleft = tright;
                 }
+                w += step;
             }
         }
     }
-    tp[at] = sum;
+    store_rows(layer.first + group.z, group.y * ROWS, item, sums);
 }

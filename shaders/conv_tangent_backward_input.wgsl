@@ -1,58 +1,79 @@
 // conv_tangent_backward_input.wgsl: tdx = W^T unroute(tdp) + tW^T unroute(dp).
-#import index
 #import conv
+#import outer
+#import tile
+#import store_rows
+#import unpool
 
-@group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
-@group(0) @binding(1) var<storage, read> vectors: array<f32>; // (K, pitch)
-@group(0) @binding(2) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
-@group(0) @binding(3) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
-@group(0) @binding(4) var<storage, read> tdp: array<f32>; // (K, N, OC, PH, PW)
-@group(0) @binding(5) var<storage, read_write> tdx: array<f32>; // (K, N, IC, H, W)
+@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>; // (1 + K, OC, K, K, IC8): W and then tW, IC padded
+@group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
+@group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
+@group(0) @binding(3) var<storage, read> tdp: array<f32>; // (K, N, OC, PH, PW)
+@group(0) @binding(4) var<storage, read_write> tdx: array<f32>; // (K, N, IC, H, W)
 
-// One invocation: one pixel of four input channels, in the direction z; the gather is that of conv_backward_input.
+fn store(direction: u32, ic: u32, item: u32, sums: vec4<f32>) {
+    if ic >= layer.in_channels { return; }
+    let across = (layer.width + 1u) / 2u;
+    let down = (layer.height + 1u) / 2u;
+    let y = item / across % down * 2u;
+    let x = item % across * 2u;
+    let image = (direction * layer.samples + item / (across * down)) * layer.in_channels + ic;
+    let at = (image * layer.height + y) * layer.width + x;
+    let right = x + 1u < layer.width;
+    tdx[at] = sums.x;
+    if right { tdx[at + 1u] = sums.y; }
+    if y + 1u >= layer.height { return; }
+    tdx[at + layer.width] = sums.z;
+    if right { tdx[at + layer.width + 1u] = sums.w; }
+}
+
+// The adjoint and its tangent at a position, of the window at `at`; `bit` is the code that the window has if it was routed
+// there.
+fn dz(at: u32, tangents: u32, bit: u32) -> vec2<f32> {
+    return select(vec2(0.0), vec2(dp[at], tdp[tangents + at]), route[at] == bit);
+}
+
+// Rows are input channels, columns 2x2 neighbouring pixels; the loop over kx walks the adjoint to the left.
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let ph = layer.height / 2u;
-    let pw = layer.width / 2u;
-    let groups = (layer.in_channels + CHANNELS - 1u) / CHANNELS;
-    let item = layer.base + flat(id);
-    if item >= layer.samples * groups * layer.height * layer.width { return; }
-    let column = item % layer.width;
-    let y = item / layer.width % layer.height;
-    let first = item / (layer.width * layer.height) % groups * CHANNELS;
-    let n = item / (layer.width * layer.height * groups);
-
-    let ic = channels(first, layer.in_channels);
-    let taps = layer.kernel * layer.kernel;
-    let radius = layer.kernel / 2u;
-    let py_begin = (y - min(radius, y)) / 2u;
-    let py_end = min((y + radius) / 2u + 1u, ph);
-    let px_begin = (column - min(radius, column)) / 2u;
-    let px_end = min((column + radius) / 2u + 1u, pw);
-    let vector = id.z * layer.pitch;
-    let tangents = id.z * layer.samples * layer.out_channels * ph * pw;
-    var sum = vec4(0.0);
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let across = (layer.width + 1u) / 2u;
+    let down = (layer.height + 1u) / 2u;
+    let item = layer.base + group.x * 64u + lane;
+    if item >= layer.samples * down * across { return; }
+    let cells = (layer.height / 2u) * (layer.width / 2u);
+    let direction = layer.first + group.z;
+    let tangents = direction * layer.samples * layer.out_channels * cells;
+    let y = item / across % down * 2u + layer.kernel / 2u;
+    let x = item % across * 2u + layer.kernel / 2u;
+    let step = (layer.in_channels + 7u) / 8u * 2u;
+    let vector = (1u + group.z) * layer.out_channels * layer.kernel * layer.kernel * step;
+    var w = group.y * 2u;
+    var sums = Tile();
     for (var oc = 0u; oc < layer.out_channels; oc++) {
-        let kernel = layer.weight + (oc * layer.in_channels + ic) * taps;
-        for (var py = py_begin; py < py_end; py++) {
-            for (var px = px_begin; px < px_end; px++) {
-                let at = ((n * layer.out_channels + oc) * ph + py) * pw + px;
-                let code = route[at];
-                // Unsigned: a tap above or left of the kernel is far past its end.
-                let ky = y + radius - (2u * py + code / 2u);
-                let kx = column + radius - (2u * px + code % 2u);
-                if code >= DEAD || ky >= layer.kernel || kx >= layer.kernel { continue; }
-                let w = kernel + ky * layer.kernel + kx;
-                let v = vector + w;
-                sum = fma(vec4(tdp[tangents + at]), vec4(theta[w.x], theta[w.y], theta[w.z], theta[w.w]), sum);
-                sum = fma(vec4(dp[at]), vec4(vectors[v.x], vectors[v.y], vectors[v.z], vectors[v.w]), sum);
+        let plane = (item / (across * down) * layer.out_channels + oc) * cells;
+        for (var ky = 0u; ky < layer.kernel; ky++) {
+            let upper = plane + row_cell(y - ky);
+            let lower = plane + row_cell(y - ky + 1u);
+            let upper_bit = row_bit(y - ky);
+            let lower_bit = row_bit(y - ky + 1u);
+            var cell = column_cell(x + 1u);
+            var bit = column_bit(x + 1u);
+            var upper_right = dz(upper + cell, tangents, upper_bit + bit);
+            var lower_right = dz(lower + cell, tangents, lower_bit + bit);
+            for (var kx = 0u; kx < layer.kernel; kx++) {
+                cell = column_cell(x - kx);
+                bit = column_bit(x - kx);
+                let upper_left = dz(upper + cell, tangents, upper_bit + bit);
+                let lower_left = dz(lower + cell, tangents, lower_bit + bit);
+                let adjoints = vec4(upper_left.x, upper_right.x, lower_left.x, lower_right.x);
+                let tadjoints = vec4(upper_left.y, upper_right.y, lower_left.y, lower_right.y);
+                sums = add_tile(sums, weights[w], weights[w + 1u], tadjoints);
+                sums = add_tile(sums, weights[vector + w], weights[vector + w + 1u], adjoints);
+                upper_right = upper_left;
+                lower_right = lower_left;
+                w += step;
             }
         }
     }
-    let pixels = layer.height * layer.width;
-    let to = ((id.z * layer.samples + n) * layer.in_channels + first) * pixels + y * layer.width + column;
-    tdx[to] = sum.x;
-    if first + 1u < layer.in_channels { tdx[to + pixels] = sum.y; }
-    if first + 2u < layer.in_channels { tdx[to + 2u * pixels] = sum.z; }
-    if first + 3u < layer.in_channels { tdx[to + 3u * pixels] = sum.w; }
+    store_rows(direction, group.y * ROWS, item, sums);
 }

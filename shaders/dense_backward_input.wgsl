@@ -1,10 +1,11 @@
 // dense_backward_input.wgsl: dx = dz W.
 #import dense
 #import outer
+#import tile
 #import store_tile
 
 @group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
-@group(0) @binding(1) var<storage, read> dz: array<f32>; // (N, O)
+@group(0) @binding(1) var<storage, read> dzt: array<vec4<f32>>; // (O, N8): dz transposed, N padded to a multiple of 8
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>; // (N, I)
 
 fn store(direction: u32, n: u32, i: u32, sum: f32) {
@@ -13,19 +14,21 @@ fn store(direction: u32, n: u32, i: u32, sum: f32) {
     if layer.begin == 0u { dx[at] = sum; } else { dx[at] += sum; }
 }
 
+fn columns(at: u32) -> vec4<f32> {
+    return vec4(theta[at], theta[at + 64u], theta[at + 128u], theta[at + 192u]);
+}
+
+// Rows are samples, columns inputs.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let rows = tile_rows(group, lane);
-    if rows.x >= layer.samples { return; }
-    let columns = tile_columns(group, lane);
-    let zs = clamped(rows, layer.samples) * layer.outputs;
-    let cs = layer.weight + clamped(columns, layer.inputs);
-    var sums = mat4x4<f32>();
+    let column = group.x * COLUMNS + lane;
+    if column >= layer.inputs { return; }
+    let row = (layer.base + group.y) * ROWS;
+    let step = (layer.samples + 7u) / 8u * 2u;
+    var sums = Tile();
     for (var o = layer.begin; o < layer.end; o++) {
-        let ws = cs + o * layer.inputs;
-        let d = vec4(dz[zs.x + o], dz[zs.y + o], dz[zs.z + o], dz[zs.w + o]);
-        let w = vec4(theta[ws.x], theta[ws.y], theta[ws.z], theta[ws.w]);
-        sums = add_outer(sums, d, w);
+        let z = o * step + row / 4u;
+        sums = add_tile(sums, dzt[z], dzt[z + 1u], columns(layer.weight + o * layer.inputs + column));
     }
-    store_tile(group.z, rows, columns, sums);
+    store_tile(0u, row, column, sums);
 }

@@ -1,6 +1,7 @@
 // dense_backward_weights.wgsl: dW += dz^T x.
 #import dense
 #import outer
+#import tile
 #import store_tile
 
 @group(0) @binding(0) var<storage, read> x: array<f32>; // (N, I)
@@ -12,18 +13,24 @@ fn store(direction: u32, o: u32, i: u32, sum: f32) {
     gradient[layer.weight + o * layer.inputs + i] += sum;
 }
 
+fn rows(at: u32) -> vec4<f32> {
+    return vec4(dz[at], dz[at + 1u], dz[at + 2u], dz[at + 3u]);
+}
+
+fn columns(at: u32) -> vec4<f32> {
+    return vec4(x[at], x[at + 64u], x[at + 128u], x[at + 192u]);
+}
+
+// Rows are outputs, columns inputs.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let rows = tile_rows(group, lane);
-    if rows.x >= layer.outputs { return; }
-    let columns = tile_columns(group, lane);
-    let zs = clamped(rows, layer.outputs);
-    let xs = clamped(columns, layer.inputs);
-    var sums = mat4x4<f32>();
+    let column = group.x * COLUMNS + lane;
+    if column >= layer.inputs { return; }
+    let row = (layer.base + group.y) * ROWS;
+    var sums = Tile();
     for (var n = layer.begin; n < layer.end; n++) {
-        let z = n * layer.outputs + zs;
-        let i = n * layer.inputs + xs;
-        sums = add_outer(sums, vec4(dz[z.x], dz[z.y], dz[z.z], dz[z.w]), vec4(x[i.x], x[i.y], x[i.z], x[i.w]));
+        let z = n * layer.outputs + row;
+        sums = add_tile(sums, rows(z), rows(z + 4u), columns(n * layer.inputs + column));
     }
-    store_tile(group.z, rows, columns, sums);
+    store_tile(0u, row, column, sums);
 }

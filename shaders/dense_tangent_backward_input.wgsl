@@ -1,13 +1,13 @@
 // dense_tangent_backward_input.wgsl: tdx = tdz W + dz tW.
 #import dense
 #import outer
+#import tile
 #import store_tile
 
 @group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
 @group(0) @binding(1) var<storage, read> vectors: array<f32>; // (K, pitch)
-@group(0) @binding(2) var<storage, read> dz: array<f32>; // (N, O)
-@group(0) @binding(3) var<storage, read> tdz: array<f32>; // (K, N, O)
-@group(0) @binding(4) var<storage, read_write> tdx: array<f32>; // (K, N, I)
+@group(0) @binding(2) var<storage, read> dzt: array<vec4<f32>>; // (1 + K, O, N8): dz and then tdz, transposed, N padded
+@group(0) @binding(3) var<storage, read_write> tdx: array<f32>; // (K, N, I)
 
 fn store(direction: u32, n: u32, i: u32, sum: f32) {
     if n >= layer.samples || i >= layer.inputs { return; }
@@ -15,24 +15,30 @@ fn store(direction: u32, n: u32, i: u32, sum: f32) {
     if layer.begin == 0u { tdx[at] = sum; } else { tdx[at] += sum; }
 }
 
+fn w(at: u32) -> vec4<f32> {
+    return vec4(theta[at], theta[at + 64u], theta[at + 128u], theta[at + 192u]);
+}
+
+fn tw(at: u32) -> vec4<f32> {
+    return vec4(vectors[at], vectors[at + 64u], vectors[at + 128u], vectors[at + 192u]);
+}
+
+// Rows are samples, columns inputs.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let rows = tile_rows(group, lane);
-    if rows.x >= layer.samples { return; }
-    let columns = tile_columns(group, lane);
-    let zs = clamped(rows, layer.samples) * layer.outputs;
-    let tzs = group.z * layer.samples * layer.outputs + zs;
-    let cs = layer.weight + clamped(columns, layer.inputs);
-    let vector = group.z * layer.pitch;
-    var sums = mat4x4<f32>();
+    let column = group.x * COLUMNS + lane;
+    if column >= layer.inputs { return; }
+    let row = (layer.base + group.y) * ROWS;
+    let direction = layer.first + group.z;
+    let vector = direction * layer.pitch;
+    let step = (layer.samples + 7u) / 8u * 2u;
+    let tangents = (1u + group.z) * layer.outputs * step;
+    var sums = Tile();
     for (var o = layer.begin; o < layer.end; o++) {
-        let ws = cs + o * layer.inputs;
-        let tws = vector + ws;
-        let d = vec4(dz[zs.x + o], dz[zs.y + o], dz[zs.z + o], dz[zs.w + o]);
-        let td = vec4(tdz[tzs.x + o], tdz[tzs.y + o], tdz[tzs.z + o], tdz[tzs.w + o]);
-        let w = vec4(theta[ws.x], theta[ws.y], theta[ws.z], theta[ws.w]);
-        let tw = vec4(vectors[tws.x], vectors[tws.y], vectors[tws.z], vectors[tws.w]);
-        sums = add_outer(add_outer(sums, td, w), d, tw);
+        let z = o * step + row / 4u;
+        let at = layer.weight + o * layer.inputs + column;
+        sums = add_tile(sums, dzt[tangents + z], dzt[tangents + z + 1u], w(at));
+        sums = add_tile(sums, dzt[z], dzt[z + 1u], tw(vector + at));
     }
-    store_tile(group.z, rows, columns, sums);
+    store_tile(direction, row, column, sums);
 }

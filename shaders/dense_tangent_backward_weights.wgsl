@@ -1,6 +1,7 @@
 // dense_tangent_backward_weights.wgsl: tdW += tdz^T x + dz^T tx.
 #import dense
 #import outer
+#import tile
 #import store_tile
 
 @group(0) @binding(0) var<storage, read> x: array<f32>; // (N, I)
@@ -16,23 +17,38 @@ fn store(direction: u32, o: u32, i: u32, sum: f32) {
     products[direction * layer.pitch + layer.weight + o * layer.inputs + i] += sum;
 }
 
+fn rows(at: u32) -> vec4<f32> {
+    return vec4(dz[at], dz[at + 1u], dz[at + 2u], dz[at + 3u]);
+}
+
+fn tangent_rows(at: u32) -> vec4<f32> {
+    return vec4(tdz[at], tdz[at + 1u], tdz[at + 2u], tdz[at + 3u]);
+}
+
+fn columns(at: u32) -> vec4<f32> {
+    return vec4(x[at], x[at + 64u], x[at + 128u], x[at + 192u]);
+}
+
+fn tangent_columns(at: u32) -> vec4<f32> {
+    return vec4(tx[at], tx[at + 64u], tx[at + 128u], tx[at + 192u]);
+}
+
+// Rows are outputs, columns inputs.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let rows = tile_rows(group, lane);
-    if rows.x >= layer.outputs { return; }
-    let columns = tile_columns(group, lane);
-    let zs = clamped(rows, layer.outputs);
-    let xs = clamped(columns, layer.inputs);
-    var sums = mat4x4<f32>();
+    let column = group.x * COLUMNS + lane;
+    if column >= layer.inputs { return; }
+    let row = (layer.base + group.y) * ROWS;
+    let outputs = group.z * layer.samples * layer.outputs;
+    let inputs = group.z * layer.samples * layer.inputs;
+    var sums = Tile();
     for (var n = layer.begin; n < layer.end; n++) {
-        let z = n * layer.outputs + zs;
-        let i = n * layer.inputs + xs;
-        let tz = group.z * layer.samples * layer.outputs + z;
-        sums = add_outer(sums, vec4(tdz[tz.x], tdz[tz.y], tdz[tz.z], tdz[tz.w]), vec4(x[i.x], x[i.y], x[i.z], x[i.w]));
+        let z = n * layer.outputs + row;
+        let i = n * layer.inputs + column;
+        sums = add_tile(sums, tangent_rows(outputs + z), tangent_rows(outputs + z + 4u), columns(i));
         if !first_layer {
-            let ti = group.z * layer.samples * layer.inputs + i;
-            sums = add_outer(sums, vec4(dz[z.x], dz[z.y], dz[z.z], dz[z.w]), vec4(tx[ti.x], tx[ti.y], tx[ti.z], tx[ti.w]));
+            sums = add_tile(sums, rows(z), rows(z + 4u), tangent_columns(inputs + i));
         }
     }
-    store_tile(group.z, rows, columns, sums);
+    store_tile(group.z, row, column, sums);
 }

@@ -1,12 +1,17 @@
-//! The conv block: only the routed position of each window is computed.
+//! The conv block: an implicit matrix product in register tiles, with the pooling in its last lines and the un-pooling in
+//! its first, so that nothing of the size before the pool is ever stored.
+//!
+//! The images are copied with a border of zeros and the weights with their channels last; both are small beside the work.
 
-use super::geometry::{MAX_TRIPS, WORKGROUP, flat, grid, slices, to_u32};
-use super::queue::Dispatch;
+use super::geometry::{MAX_TRIPS, TILE_COLUMNS, TILE_ROWS, WORKGROUP, flat, grid, slices, to_u32};
+use super::pack::{Operand, Order};
+use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
 use super::{Buffer, GpuDevice};
 use crate::device::{ConvBackward, ConvForward, ConvTangent, ConvTangentBackward};
 use crate::network::Conv;
 use bytemuck::{Pod, Zeroable, bytes_of};
+use std::ops::Range;
 
 /// `struct Conv` in shaders/lib/conv.wgsl.
 #[repr(C)]
@@ -24,6 +29,7 @@ pub(super) struct Params {
     pitch: u32,
     slice: u32,
     base: u32,
+    first: u32,
 }
 
 /// `struct Sum` in shaders/sum_partials.wgsl.
@@ -37,16 +43,13 @@ pub(super) struct SumParams {
     pitch: u32,
 }
 
-/// `CHANNELS` in shaders/lib/conv.wgsl.
-const CHANNELS: usize = 4;
-
-fn params(c: &Conv, samples: usize, directions: usize) -> Params {
+fn params(c: &Conv, samples: usize, directions: &Range<usize>) -> Params {
     let pixels = [c.in_channels, c.out_channels, c.height / 2, c.width / 2, c.kernel % 2];
     assert!(pixels.iter().all(|&size| size > 0), "an empty layer or an even kernel: {c:?}");
     assert_eq!(c.bias, c.weight + c.weight_len(), "the bias follows the weight");
     Params {
         samples: to_u32(samples),
-        directions: to_u32(directions),
+        directions: to_u32(directions.len()),
         in_channels: to_u32(c.in_channels),
         out_channels: to_u32(c.out_channels),
         height: to_u32(c.height),
@@ -57,21 +60,13 @@ fn params(c: &Conv, samples: usize, directions: usize) -> Params {
         pitch: to_u32(c.pitch),
         slice: 0,
         base: 0,
+        first: to_u32(directions.start),
     }
 }
 
-/// Iterations of the loops over input channels and taps.
-fn trips(c: &Conv) -> usize {
-    c.in_channels * (1 + c.kernel * (1 + c.kernel))
-}
-
-/// Iterations of the gather over output channels and the windows in reach.
-fn gather_trips(c: &Conv) -> usize {
-    let windows = c.kernel / 2 + 1;
-    c.out_channels * (1 + windows * (1 + windows))
-}
-
-fn assert_trips(c: &Conv, trips: usize) {
+/// Asserts that one invocation may loop over the channels and taps of an output.
+fn assert_trips(c: &Conv, channels: usize) {
+    let trips = channels * (1 + c.kernel * (1 + c.kernel));
     assert!(trips <= MAX_TRIPS, "{trips} iterations an output are too many for the GPU kernels: {c:?}");
 }
 
@@ -80,6 +75,41 @@ fn assert_parameters(c: &Conv, theta: &Buffer, block: Option<(&Buffer, usize)>) 
     theta.holds("theta", c.bias + c.out_channels);
     if let Some((block, directions)) = block {
         block.holds("block", directions.saturating_sub(1) * c.pitch + c.bias + c.out_channels);
+    }
+}
+
+/// Scalars of the images of one direction, or of the primal, with their borders.
+fn bordered_len(c: &Conv, samples: usize) -> usize {
+    samples * c.in_channels * (c.height + c.kernel - 1) * (c.width + c.kernel - 1)
+}
+
+/// Windows of 2x2 input pixels; an odd last row or column makes windows too.
+fn windows(c: &Conv, samples: usize) -> usize {
+    samples * c.height.div_ceil(2) * c.width.div_ceil(2)
+}
+
+/// Copies the images with borders: those of the primal, and the tangents of a group of directions if there are any.
+fn border(gpu: &GpuDevice, c: &Conv, params: &Params, x: &Buffer, tx: Option<&Buffer>, to: &wgpu::Buffer) {
+    let slots = 1 + tx.map_or(0, |_| params.directions as usize);
+    let len = bordered_len(c, params.samples as usize);
+    gpu.queue.dispatch(Dispatch {
+        kernel: Kernel::Border,
+        first_layer: false,
+        params: bytes_of(params),
+        buffers: &[&x.raw, &tx.unwrap_or(x).raw, to],
+        grid: flat(len, slots),
+        work: (slots * len) as u64,
+    });
+}
+
+/// The weights of `theta`, and those of a group of directions.
+fn weights<'a>(c: &Conv, theta: &'a Buffer, vectors: &'a Buffer, directions: &Range<usize>) -> Operand<'a> {
+    Operand {
+        one: &theta.raw,
+        one_offset: c.weight,
+        many: &vectors.raw,
+        many_offset: directions.start * c.pitch + c.weight,
+        pitch: c.pitch,
     }
 }
 
@@ -93,9 +123,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// One invocation for each of `items` in each direction.
-    fn each(self, gpu: &GpuDevice, items: usize, directions: usize) {
-        self.cut(gpu, items, |len| flat(len, directions));
+    /// One invocation for each of `items` and each tile of `rows`, in each direction.
+    fn each(self, gpu: &GpuDevice, items: usize, rows: usize) {
+        let directions = self.params.directions as usize;
+        self.cut(gpu, items, |len| grid([len.div_ceil(WORKGROUP), rows.div_ceil(TILE_ROWS), directions]));
     }
 
     fn cut(self, gpu: &GpuDevice, len: usize, grid: impl Fn(usize) -> [u32; 3]) {
@@ -113,40 +144,54 @@ impl Run<'_> {
 }
 
 pub(super) fn forward(gpu: &GpuDevice, c: &Conv, call: ConvForward<'_, GpuDevice>) {
-    assert_trips(c, trips(c));
+    assert_trips(c, c.in_channels);
     assert_parameters(c, call.theta, None);
     call.x.holds("x", call.samples * c.input_len());
     call.p.holds("p", call.samples * c.output_len());
     call.route.holds("route", call.samples * c.output_len());
+    let params = params(c, call.samples, &(0..1));
+    let order = Order::outputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
+    let images = gpu.queue.scratch(Scratch::Packed, bordered_len(c, call.samples));
+    let packed = gpu.queue.scratch(Scratch::Second, order.len());
+    border(gpu, c, &params, call.x, None, &images);
+    order.pack(gpu, weights(c, call.theta, call.theta, &(0..1)), 0, &packed);
     Run {
         kernel: Kernel::ConvForward,
         first_layer: false,
-        params: params(c, call.samples, 1),
-        buffers: &[&call.theta.raw, &call.x.raw, &call.p.raw, &call.route.raw],
+        params,
+        buffers: &[&call.theta.raw, &packed, &images, &call.p.raw, &call.route.raw],
         work: 4 * call.samples * c.output_len() * c.patch_len(),
     }
-    .each(gpu, call.samples * c.out_channels.div_ceil(CHANNELS) * c.pooled_height() * c.pooled_width(), 1);
+    .each(gpu, call.samples * c.pooled_height() * c.pooled_width(), c.out_channels);
 }
 
 pub(super) fn tangent(gpu: &GpuDevice, c: &Conv, call: ConvTangent<'_, GpuDevice>) {
-    assert_trips(c, trips(c));
+    assert_trips(c, c.in_channels);
     assert_parameters(c, call.theta, Some((call.vectors, call.directions)));
     let outputs = call.samples * c.output_len();
     call.x.holds("x", call.samples * c.input_len());
-    let tx = call.tx.unwrap_or(call.x);
-    if call.tx.is_some() {
+    if let Some(tx) = call.tx {
         tx.holds("tx", call.directions * call.samples * c.input_len());
     }
     call.route.holds("route", outputs);
     call.tp.holds("tp", call.directions * outputs);
-    Run {
-        kernel: Kernel::ConvTangent,
-        first_layer: call.tx.is_none(),
-        params: params(c, call.samples, call.directions),
-        buffers: &[&call.theta.raw, &call.vectors.raw, &call.x.raw, &tx.raw, &call.route.raw, &call.tp.raw],
-        work: 2 * call.directions * outputs * c.patch_len(),
+    let order = Order::outputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
+    let len = bordered_len(c, call.samples);
+    for directions in gpu.groups(call.directions, len.max(order.len())) {
+        let params = params(c, call.samples, &directions);
+        let images = gpu.queue.scratch(Scratch::Packed, (1 + call.tx.map_or(0, |_| directions.len())) * len);
+        let packed = gpu.queue.scratch(Scratch::Second, (1 + directions.len()) * order.len());
+        border(gpu, c, &params, call.x, call.tx, &images);
+        order.pack(gpu, weights(c, call.theta, call.vectors, &directions), directions.len(), &packed);
+        Run {
+            kernel: Kernel::ConvTangent,
+            first_layer: call.tx.is_none(),
+            params,
+            buffers: &[&call.vectors.raw, &packed, &images, &call.route.raw, &call.tp.raw],
+            work: 8 * directions.len() * outputs * c.patch_len(),
+        }
+        .each(gpu, call.samples * c.pooled_height() * c.pooled_width(), c.out_channels);
     }
-    .each(gpu, outputs, call.directions);
 }
 
 pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevice>) {
@@ -155,30 +200,36 @@ pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevi
     call.x.holds("x", call.samples * c.input_len());
     call.route.holds("route", outputs);
     call.dp.holds("dp", outputs);
-    let work = outputs * c.patch_len();
+    let work = 4 * outputs * c.patch_len();
     let split = Split::new(c, call.samples, 1);
-    let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, 1) };
-    let partials = gpu.queue.scratch(split.partials());
-    let run = Run {
-        kernel: Kernel::ConvBackwardWeights,
-        first_layer: false,
-        params,
-        buffers: &[&call.x.raw, &call.route.raw, &call.dp.raw, &partials],
-        work,
-    };
-    split.sum(gpu, run, &partials, call.gradient);
-    drop(partials);
+    let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, &(0..1)) };
+    {
+        let images = gpu.queue.scratch(Scratch::Packed, bordered_len(c, call.samples));
+        let partials = gpu.queue.scratch(Scratch::Second, split.partials());
+        border(gpu, c, &params, call.x, None, &images);
+        let run = Run {
+            kernel: Kernel::ConvBackwardWeights,
+            first_layer: false,
+            params,
+            buffers: &[&images, &call.route.raw, &call.dp.raw, &partials],
+            work,
+        };
+        split.sum(gpu, c, run, &partials, call.gradient);
+    }
     if let Some(dx) = call.dx {
-        assert_trips(c, gather_trips(c));
+        assert_trips(c, c.out_channels);
         dx.holds("dx", call.samples * c.input_len());
+        let order = Order::inputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
+        let packed = gpu.queue.scratch(Scratch::Packed, order.len());
+        order.pack(gpu, weights(c, call.theta, call.theta, &(0..1)), 0, &packed);
         Run {
             kernel: Kernel::ConvBackwardInput,
             first_layer: false,
             params,
-            buffers: &[&call.theta.raw, &call.route.raw, &call.dp.raw, &dx.raw],
+            buffers: &[&packed, &call.route.raw, &call.dp.raw, &dx.raw],
             work,
         }
-        .each(gpu, input_quads(c, call.samples), 1);
+        .each(gpu, windows(c, call.samples), c.in_channels);
     }
 }
 
@@ -187,43 +238,44 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
     assert_parameters(c, call.theta, Some((call.vectors, call.directions)));
     assert_parameters(c, call.theta, Some((call.products, call.directions)));
     call.x.holds("x", call.samples * c.input_len());
-    let tx = call.tx.unwrap_or(call.x);
-    if call.tx.is_some() {
+    if let Some(tx) = call.tx {
         tx.holds("tx", call.directions * call.samples * c.input_len());
     }
     call.route.holds("route", outputs);
     call.dp.holds("dp", outputs);
     call.tdp.holds("tdp", call.directions * outputs);
-    let work = 2 * call.directions * outputs * c.patch_len();
-    let split = Split::new(c, call.samples, call.directions);
-    let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, call.directions) };
-    let partials = gpu.queue.scratch(split.partials());
-    let run = Run {
-        kernel: Kernel::ConvTangentBackwardWeights,
-        first_layer: call.tx.is_none(),
-        params,
-        buffers: &[&call.x.raw, &tx.raw, &call.route.raw, &call.dp.raw, &call.tdp.raw, &partials],
-        work,
-    };
-    split.sum(gpu, run, &partials, call.products);
-    drop(partials);
-    if let Some(tdx) = call.tdx {
-        assert_trips(c, gather_trips(c));
-        tdx.holds("tdx", call.directions * call.samples * c.input_len());
+    let len = bordered_len(c, call.samples);
+    for directions in gpu.groups(call.directions, len) {
+        let split = Split::new(c, call.samples, directions.len());
+        let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, &directions) };
+        let images = gpu.queue.scratch(Scratch::Packed, (1 + call.tx.map_or(0, |_| directions.len())) * len);
+        let partials = gpu.queue.scratch(Scratch::Second, split.partials());
+        border(gpu, c, &params, call.x, call.tx, &images);
+        let run = Run {
+            kernel: Kernel::ConvTangentBackwardWeights,
+            first_layer: call.tx.is_none(),
+            params,
+            buffers: &[&images, &call.route.raw, &call.dp.raw, &call.tdp.raw, &partials],
+            work: 8 * directions.len() * outputs * c.patch_len(),
+        };
+        split.sum(gpu, c, run, &partials, call.products);
+    }
+    let Some(tdx) = call.tdx else { return };
+    assert_trips(c, c.out_channels);
+    tdx.holds("tdx", call.directions * call.samples * c.input_len());
+    let order = Order::inputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
+    for directions in gpu.groups(call.directions, order.len()) {
+        let packed = gpu.queue.scratch(Scratch::Packed, (1 + directions.len()) * order.len());
+        order.pack(gpu, weights(c, call.theta, call.vectors, &directions), directions.len(), &packed);
         Run {
             kernel: Kernel::ConvTangentBackwardInput,
             first_layer: false,
-            params,
-            buffers: &[&call.theta.raw, &call.vectors.raw, &call.route.raw, &call.dp.raw, &call.tdp.raw, &tdx.raw],
-            work,
+            params: params(c, call.samples, &directions),
+            buffers: &[&packed, &call.route.raw, &call.dp.raw, &call.tdp.raw, &tdx.raw],
+            work: 8 * directions.len() * outputs * c.patch_len(),
         }
-        .each(gpu, input_quads(c, call.samples), call.directions);
+        .each(gpu, windows(c, call.samples), c.in_channels);
     }
-}
-
-/// What an invocation of the gathering kernels computes is one pixel of four input channels.
-fn input_quads(c: &Conv, samples: usize) -> usize {
-    samples * c.in_channels.div_ceil(CHANNELS) * c.height * c.width
 }
 
 /// How the sum over samples and pooled rows that gives the adjoint of the weights is split into slices.
@@ -233,18 +285,18 @@ struct Split {
     /// Number of slices.
     slices: usize,
     directions: usize,
-    /// Invocations of one slice and direction: four input channels of a tap, or a bias.
-    invocations: usize,
+    /// Workgroups of one slice and direction: tiles of taps and of output channels.
+    tiles: [usize; 2],
     /// Weights and biases.
     len: usize,
 }
 
 impl Split {
     fn new(c: &Conv, samples: usize, directions: usize) -> Self {
-        let quads = c.out_channels * c.in_channels.div_ceil(CHANNELS) * c.kernel * c.kernel;
-        let invocations = quads + c.out_channels;
+        let tiles = [c.patch_len().div_ceil(TILE_COLUMNS), c.out_channels.div_ceil(TILE_ROWS)];
+        let invocations = tiles[0] * tiles[1] * WORKGROUP;
         let (slice, slices) = slices(samples * c.pooled_height(), 1 + c.pooled_width(), invocations * directions);
-        Self { slice, slices, directions, invocations, len: c.weight_len() + c.out_channels }
+        Self { slice, slices, directions, tiles, len: c.weight_len() + c.out_channels }
     }
 
     /// Length of the partial sums (slices, directions, weights and biases).
@@ -253,19 +305,18 @@ impl Split {
     }
 
     /// Runs the kernel that writes the partial sums, then adds them to a block of parameter vectors, first slice first.
-    fn sum(&self, gpu: &GpuDevice, run: Run<'_>, partials: &wgpu::Buffer, to: &Buffer) {
-        let Params { weight, pitch, directions, .. } = run.params;
-        let groups = self.invocations.div_ceil(WORKGROUP);
-        run.cut(gpu, self.slices * self.directions, |pairs| grid([groups, 1, pairs]));
+    fn sum(&self, gpu: &GpuDevice, c: &Conv, run: Run<'_>, partials: &wgpu::Buffer, to: &Buffer) {
+        let first = run.params.first as usize;
+        run.cut(gpu, self.slices * self.directions, |pairs| grid([self.tiles[0], self.tiles[1], pairs]));
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::SumPartials,
             first_layer: false,
             params: bytes_of(&SumParams {
                 slices: to_u32(self.slices),
-                directions,
+                directions: to_u32(self.directions),
                 len: to_u32(self.len),
-                offset: weight,
-                pitch,
+                offset: to_u32(first * c.pitch + c.weight),
+                pitch: to_u32(c.pitch),
             }),
             buffers: &[partials, &to.raw],
             grid: flat(self.len, self.directions),

@@ -1,9 +1,12 @@
 //! The dense layer: matrix products in register tiles.
 //!
-//! A sum longer than one invocation may loop is cut into ranges; each range after the first adds to what is stored.
+//! What belongs to a tile's rows must lie so that a workgroup loads it at once, and what belongs to its columns so that
+//! neighbours load neighbours. The weights are where they are; activations, a thousandth of the work, are transposed where
+//! that is needed. A sum longer than one invocation may loop is cut into ranges; each range after the first adds to what is stored.
 
-use super::geometry::{DENSE_TILE, flat, grid, ranges, to_u32};
-use super::queue::Dispatch;
+use super::geometry::{TILE_COLUMNS, TILE_ROWS, flat, grid, ranges, to_u32};
+use super::pack::{Operand, Order};
+use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
 use super::{Buffer, GpuDevice};
 use crate::device::{DenseBackward, DenseForward, DenseTangent, DenseTangentBackward};
@@ -25,6 +28,7 @@ pub(super) struct Params {
     begin: u32,
     end: u32,
     base: u32,
+    first: u32,
 }
 
 fn params(d: &Dense, samples: usize) -> Params {
@@ -39,6 +43,7 @@ fn params(d: &Dense, samples: usize) -> Params {
         begin: 0,
         end: 0,
         base: 0,
+        first: 0,
     }
 }
 
@@ -55,27 +60,28 @@ struct Product<'a> {
     first_layer: bool,
     params: Params,
     buffers: &'a [&'a wgpu::Buffer],
-    /// Shape of the result.
+    /// Shape of the tiles' matrix.
     rows: usize,
     columns: usize,
-    directions: usize,
+    directions: Range<usize>,
     /// Length of the sums.
     terms: usize,
 }
 
 impl Product<'_> {
     fn run(self, gpu: &GpuDevice) {
-        let tiles = [self.columns, self.rows].map(|len| len.div_ceil(DENSE_TILE));
+        let (rows, columns) = (self.rows.div_ceil(TILE_ROWS), self.columns.div_ceil(TILE_COLUMNS));
+        let (directions, first) = (self.directions.len(), to_u32(self.directions.start));
         for range in ranges(self.terms) {
             // Twice, because the tangent kernels add two products.
-            let work = 2 * self.directions * self.rows * self.columns * range.len();
-            for (rows, work) in gpu.queue.pieces(tiles[1], work) {
+            let work = 2 * directions * self.rows * self.columns * range.len();
+            for (rows, work) in gpu.queue.pieces(rows, work) {
                 gpu.queue.dispatch(Dispatch {
                     kernel: self.kernel,
                     first_layer: self.first_layer,
-                    params: bytes_of(&Params { base: to_u32(rows.start), ..self.params.over(&range) }),
+                    params: bytes_of(&Params { base: to_u32(rows.start), first, ..self.params.over(&range) }),
                     buffers: self.buffers,
-                    grid: grid([tiles[0], rows.len(), self.directions]),
+                    grid: grid([columns, rows.len(), directions]),
                     work,
                 });
             }
@@ -95,39 +101,50 @@ pub(super) fn forward(gpu: &GpuDevice, d: &Dense, call: DenseForward<'_, GpuDevi
     assert_parameters(d, call.theta, call.theta, 1);
     call.x.holds("x", call.samples * d.inputs);
     call.y.holds("y", call.samples * d.outputs);
+    let order = Order::sums_first(call.samples, d.inputs);
+    let xt = gpu.queue.scratch(Scratch::Packed, order.len());
+    order.pack(gpu, primal(&call.x.raw), 0, &xt);
     Product {
         kernel: Kernel::DenseForward,
         first_layer: false,
         terms: d.inputs,
         params: params(d, call.samples),
-        buffers: &[&call.theta.raw, &call.x.raw, &call.y.raw],
-        rows: call.samples,
-        columns: d.outputs,
-        directions: 1,
+        buffers: &[&call.theta.raw, &xt, &call.y.raw],
+        rows: d.outputs,
+        columns: call.samples,
+        directions: 0..1,
     }
     .run(gpu);
 }
 
 pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevice>) {
     assert_parameters(d, call.theta, call.vectors, call.directions);
-    call.x.holds("x", call.samples * d.inputs);
-    let tx = call.tx.unwrap_or(call.x);
-    if call.tx.is_some() {
-        tx.holds("tx", call.directions * call.samples * d.inputs);
+    let inputs = call.samples * d.inputs;
+    call.x.holds("x", inputs);
+    if let Some(tx) = call.tx {
+        tx.holds("tx", call.directions * inputs);
     }
     call.y.holds("y", call.samples * d.outputs);
     call.ty.holds("ty", call.directions * call.samples * d.outputs);
-    Product {
-        kernel: Kernel::DenseTangent,
-        first_layer: call.tx.is_none(),
-        terms: d.inputs,
-        params: params(d, call.samples),
-        buffers: &[&call.theta.raw, &call.vectors.raw, &call.x.raw, &tx.raw, &call.y.raw, &call.ty.raw],
-        rows: call.samples,
-        columns: d.outputs,
-        directions: call.directions,
+    let order = Order::sums_first(call.samples, d.inputs);
+    for directions in gpu.groups(call.directions, order.len()) {
+        let slots = call.tx.map_or(0, |_| directions.len());
+        let xt = gpu.queue.scratch(Scratch::Packed, (1 + slots) * order.len());
+        let tx = &call.tx.unwrap_or(call.x).raw;
+        let from = Operand { many: tx, many_offset: directions.start * inputs, pitch: inputs, ..primal(&call.x.raw) };
+        order.pack(gpu, from, slots, &xt);
+        Product {
+            kernel: Kernel::DenseTangent,
+            first_layer: call.tx.is_none(),
+            terms: d.inputs,
+            params: params(d, call.samples),
+            buffers: &[&call.theta.raw, &call.vectors.raw, &xt, &call.y.raw, &call.ty.raw],
+            rows: d.outputs,
+            columns: call.samples,
+            directions,
+        }
+        .run(gpu);
     }
-    .run(gpu);
 }
 
 pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDevice>) {
@@ -143,21 +160,24 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
         buffers: &[&call.x.raw, &dz.raw, &call.gradient.raw],
         rows: d.outputs,
         columns: d.inputs,
-        directions: 1,
+        directions: 0..1,
     }
     .run(gpu);
     add_bias(gpu, d, call.samples, 1, dz, call.gradient);
     if let Some(dx) = call.dx {
         dx.holds("dx", call.samples * d.inputs);
+        let order = Order::rows_last(call.samples, d.outputs);
+        let dzt = gpu.queue.scratch(Scratch::Packed, order.len());
+        order.pack(gpu, primal(&dz.raw), 0, &dzt);
         Product {
             kernel: Kernel::DenseBackwardInput,
             first_layer: false,
             terms: d.outputs,
             params: params(d, call.samples),
-            buffers: &[&call.theta.raw, &dz.raw, &dx.raw],
+            buffers: &[&call.theta.raw, &dzt, &dx.raw],
             rows: call.samples,
             columns: d.inputs,
-            directions: 1,
+            directions: 0..1,
         }
         .run(gpu);
     }
@@ -171,7 +191,8 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
     if call.tx.is_some() {
         tx.holds("tx", call.directions * call.samples * d.inputs);
     }
-    call.dz.holds("dz", call.samples * d.outputs);
+    let outputs = call.samples * d.outputs;
+    call.dz.holds("dz", outputs);
     mask(gpu, d, call.samples, call.directions, call.y, call.tdy);
     let tdz = &*call.tdy;
     Product {
@@ -182,24 +203,35 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
         buffers: &[&call.x.raw, &tx.raw, &call.dz.raw, &tdz.raw, &call.products.raw],
         rows: d.outputs,
         columns: d.inputs,
-        directions: call.directions,
+        directions: 0..call.directions,
     }
     .run(gpu);
     add_bias(gpu, d, call.samples, call.directions, tdz, call.products);
-    if let Some(tdx) = call.tdx {
-        tdx.holds("tdx", call.directions * call.samples * d.inputs);
+    let Some(tdx) = call.tdx else { return };
+    tdx.holds("tdx", call.directions * call.samples * d.inputs);
+    let order = Order::rows_last(call.samples, d.outputs);
+    for directions in gpu.groups(call.directions, order.len()) {
+        let dzt = gpu.queue.scratch(Scratch::Packed, (1 + directions.len()) * order.len());
+        let many_offset = directions.start * outputs;
+        let from = Operand { many: &tdz.raw, many_offset, pitch: outputs, ..primal(&call.dz.raw) };
+        order.pack(gpu, from, directions.len(), &dzt);
         Product {
             kernel: Kernel::DenseTangentBackwardInput,
             first_layer: false,
             terms: d.outputs,
             params: params(d, call.samples),
-            buffers: &[&call.theta.raw, &call.vectors.raw, &call.dz.raw, &tdz.raw, &tdx.raw],
+            buffers: &[&call.theta.raw, &call.vectors.raw, &dzt, &tdx.raw],
             rows: call.samples,
             columns: d.inputs,
-            directions: call.directions,
+            directions,
         }
         .run(gpu);
     }
+}
+
+/// An activation or adjoint of the primal, to be packed alone.
+fn primal(buffer: &wgpu::Buffer) -> Operand<'_> {
+    Operand { one: buffer, one_offset: 0, many: buffer, many_offset: 0, pitch: 0 }
 }
 
 /// `dz = m dy` in place, if the layer has a ReLU.

@@ -10,6 +10,7 @@ mod conv;
 mod dense;
 mod geometry;
 mod loss;
+mod pack;
 mod queue;
 #[doc(hidden)]
 pub mod shader;
@@ -71,7 +72,7 @@ impl GpuDevice {
     pub fn open_patched(selector: Option<&str>, patch: &dyn Fn(&str, &str) -> String) -> Result<Self> {
         let opened = adapter::open(selector)?;
         let queue = Queue::new(&opened, patch);
-        Ok(Self { max_len: (opened.max_bytes / 4) as usize, description: opened.description, queue })
+        Ok(Self { max_len: (opened.max_bytes / 4) as usize - geometry::ROOM, description: opened.description, queue })
     }
 
     /// Changes how many multiply-adds one submission may take, so that tests see long work being cut.
@@ -83,6 +84,12 @@ impl GpuDevice {
     /// What the adapter says about itself.
     pub fn adapter(&self) -> &AdapterDescription {
         &self.description
+    }
+
+    /// `0..directions` in groups, so that what is packed for a group and for the primal, `len` scalars each, fits a buffer.
+    fn groups(&self, directions: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
+        let step = (self.max_len / len.max(1)).saturating_sub(1).max(1);
+        (0..directions).step_by(step).map(move |first| first..(first + step).min(directions))
     }
 
     fn allocate(&self, len: usize) -> Result<wgpu::Buffer> {

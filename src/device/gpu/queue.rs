@@ -4,7 +4,7 @@
 //! short, because a display GPU's driver resets it after about two seconds.
 
 use super::adapter::Opened;
-use super::geometry::{SUBMISSION_WORK, pieces};
+use super::geometry::{ROOM, SUBMISSION_WORK, pieces};
 use super::shader::{Access, KERNELS, Kernel, expand};
 use crate::{Error, Result};
 use pollster::block_on;
@@ -69,12 +69,21 @@ pub(super) struct Queue {
     queue: wgpu::Queue,
     pipelines: Vec<Pipeline>,
     pending: Mutex<Pending>,
-    /// Partial sums; locked while the commands that write and read them are recorded.
-    scratch: Mutex<wgpu::Buffer>,
+    /// See [`Scratch`]; locked while the commands that write and read them are recorded.
+    scratch: [Mutex<wgpu::Buffer>; 2],
     /// The first error that no call could return.
     failure: Arc<Mutex<Option<String>>>,
     /// Multiply-adds of one submission at most; [`SUBMISSION_WORK`] but in tests.
     pub submission_work: u64,
+}
+
+/// Buffers for what lives as long as one call.
+#[derive(Clone, Copy)]
+pub(super) enum Scratch {
+    /// An operand in the order that a tile loads.
+    Packed,
+    /// Partial sums, or a second such operand.
+    Second,
 }
 
 /// A panic elsewhere while the lock was held leaves a list of commands that is still valid.
@@ -118,7 +127,7 @@ impl Queue {
                 Pipeline { source, layout, pipeline_layout, compiled: [OnceLock::new(), OnceLock::new()] }
             })
             .collect();
-        let scratch = Mutex::new(storage_buffer(&device, 4));
+        let scratch = [(); 2].map(|()| Mutex::new(storage_buffer(&device, 4)));
         Self { device, queue, pipelines, pending: Mutex::default(), scratch, failure, submission_work: SUBMISSION_WORK }
     }
 
@@ -150,13 +159,14 @@ impl Queue {
         buffer
     }
 
-    /// The buffer of partial sums, grown to hold `len` scalars.
+    /// A scratch buffer, grown to hold `len` scalars.
     ///
-    /// Hold the guard until the commands that use it are recorded: another thread's would come in between.
-    pub(super) fn scratch(&self, len: usize) -> MutexGuard<'_, wgpu::Buffer> {
-        let mut scratch = lock(&self.scratch);
+    /// Hold the guard until the commands that use it are recorded: another thread's would come in between. Who needs both
+    /// takes [`Scratch::Packed`] first.
+    pub(super) fn scratch(&self, which: Scratch, len: usize) -> MutexGuard<'_, wgpu::Buffer> {
+        let mut scratch = lock(&self.scratch[which as usize]);
         let bytes = 4 * len as u64;
-        if scratch.size() < bytes {
+        if scratch.size() < bytes + 4 * ROOM as u64 {
             *scratch = storage_buffer(&self.device, bytes);
         }
         scratch
@@ -350,10 +360,11 @@ fn layout_entry(binding: usize, access: Access) -> wgpu::BindGroupLayoutEntry {
     }
 }
 
+/// A zeroed buffer with [`ROOM`] at its end.
 fn storage_buffer(device: &wgpu::Device, bytes: u64) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor {
         label: None,
-        size: bytes,
+        size: bytes + 4 * ROOM as u64,
         usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
         mapped_at_creation: false,
     })

@@ -1,6 +1,6 @@
 //! The table of kernels: WGSL source, bindings in order, size of the immediates.
 
-use super::{conv, dense, loss, vectors};
+use super::{conv, dense, loss, pack, vectors};
 
 /// How a kernel uses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,19 +41,21 @@ macro_rules! kernels {
 }
 
 kernels! {
-    ConvForward "conv_forward" conv::Params, Read Read Write Write;
-    ConvTangent "conv_tangent" conv::Params, Read Read Read Read Read Write;
+    Border "border" conv::Params, Read Read Write;
+    ConvForward "conv_forward" conv::Params, Read Read Read Write Write;
+    ConvTangent "conv_tangent" conv::Params, Read Read Read Read Write;
     ConvBackwardWeights "conv_backward_weights" conv::Params, Read Read Read Write;
     ConvBackwardInput "conv_backward_input" conv::Params, Read Read Read Write;
-    ConvTangentBackwardWeights "conv_tangent_backward_weights" conv::Params, Read Read Read Read Read Write;
-    ConvTangentBackwardInput "conv_tangent_backward_input" conv::Params, Read Read Read Read Read Write;
+    ConvTangentBackwardWeights "conv_tangent_backward_weights" conv::Params, Read Read Read Read Write;
+    ConvTangentBackwardInput "conv_tangent_backward_input" conv::Params, Read Read Read Read Write;
     SumPartials "sum_partials" conv::SumParams, Read Write;
     DenseForward "dense_forward" dense::Params, Read Read Write;
-    DenseTangent "dense_tangent" dense::Params, Read Read Read Read Read Write;
+    DenseTangent "dense_tangent" dense::Params, Read Read Read Read Write;
     DenseBackwardWeights "dense_backward_weights" dense::Params, Read Read Write;
     DenseBackwardInput "dense_backward_input" dense::Params, Read Read Write;
     DenseTangentBackwardWeights "dense_tangent_backward_weights" dense::Params, Read Read Read Read Write;
-    DenseTangentBackwardInput "dense_tangent_backward_input" dense::Params, Read Read Read Read Write;
+    DenseTangentBackwardInput "dense_tangent_backward_input" dense::Params, Read Read Read Write;
+    Pack "pack" pack::Params, Read Read Write;
     ReluMask "relu_mask" dense::Params, Read Write;
     ColumnSums "column_sums" dense::Params, Read Write;
     LossForward "loss_forward" loss::Params, Read Read Write Write;
@@ -73,7 +75,10 @@ pub const SNIPPETS: &[(&str, &str)] = &[
     ("index", include_str!("../../../shaders/lib/index.wgsl")),
     ("loss", include_str!("../../../shaders/lib/loss.wgsl")),
     ("outer", include_str!("../../../shaders/lib/outer.wgsl")),
+    ("store_rows", include_str!("../../../shaders/lib/store_rows.wgsl")),
     ("store_tile", include_str!("../../../shaders/lib/store_tile.wgsl")),
+    ("tile", include_str!("../../../shaders/lib/tile.wgsl")),
+    ("unpool", include_str!("../../../shaders/lib/unpool.wgsl")),
 ];
 
 /// Replaces each line `#import NAME` by `shaders/lib/NAME.wgsl`.

@@ -1,7 +1,7 @@
 //! Kernels on whole parameter vectors: the optimiser's step and the eigensolver's tall products.
 
 use super::geometry::{MAX_TRIPS, flat, grid, to_u32};
-use super::queue::Dispatch;
+use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
 use super::{Buffer, GpuDevice};
 use crate::Result;
@@ -116,7 +116,7 @@ pub(super) fn gram(gpu: &GpuDevice, pieces: &[Gram<'_, GpuDevice>]) -> Result<Ve
         let (batch, later) = rest.split_at(fits.count().max(1));
         rest = later;
         let all: usize = batch.iter().map(len).sum();
-        let partials = gpu.queue.scratch(all);
+        let partials = gpu.queue.scratch(Scratch::Second, all);
         let mut at = 0;
         for piece in batch {
             assert_eq!((piece.a.count, piece.b.count), (a, b), "gram: all pieces have the same columns");

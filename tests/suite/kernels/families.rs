@@ -171,11 +171,13 @@ pub struct DenseCase {
     first: bool,
 }
 
-pub const DENSE_CASES: [DenseCase; 7] = [
+pub const DENSE_CASES: [DenseCase; 8] = [
     DenseCase { samples: 1, directions: 1, inputs: 1, outputs: 1, relu: true, first: true },
     DenseCase { samples: 3, directions: 2, inputs: 5, outputs: 7, relu: true, first: false },
     DenseCase { samples: 17, directions: 7, inputs: 33, outputs: 10, relu: false, first: false },
     DenseCase { samples: 33, directions: 2, inputs: 65, outputs: 34, relu: true, first: false },
+    // More columns than a workgroup has, and lengths that tiles divide.
+    DenseCase { samples: 264, directions: 3, inputs: 320, outputs: 16, relu: true, first: false },
     // Longer than one invocation may loop: each of the three sums is cut twice.
     DenseCase { samples: 2, directions: 1, inputs: 70_001, outputs: 2, relu: true, first: false },
     DenseCase { samples: 1, directions: 1, inputs: 2, outputs: 70_001, relu: true, first: false },

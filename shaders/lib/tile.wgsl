@@ -1,0 +1,18 @@
+// A register tile: sums of eight rows and four columns. All lanes of a workgroup share the rows, so what belongs to them is
+// loaded once, into scalar registers where a GPU has them; a lane's columns are 64 apart, so that neighbours load
+// neighbours. Each step of a sum takes twelve loads for 32 multiply-adds, and no workgroup memory.
+//
+// Tiles at the edge read past the last row or column, into the next row or the room that every buffer has at its end; what
+// they compute there is not stored.
+const ROWS: u32 = 8u;
+const COLUMNS: u32 = 256u;
+
+struct Tile {
+    upper: mat4x4<f32>, // [row][column]
+    lower: mat4x4<f32>,
+}
+
+// Adds the outer product of eight rows, in two halves, and four columns.
+fn add_tile(sums: Tile, upper: vec4<f32>, lower: vec4<f32>, columns: vec4<f32>) -> Tile {
+    return Tile(add_outer(sums.upper, upper, columns), add_outer(sums.lower, lower, columns));
+}
