@@ -118,9 +118,10 @@ impl Axis {
     fn decades(&self, stride: i32) -> Vec<Tick> {
         let is_log = self.scale == Scale::Log10;
         let mut lines = self.multiples(&[1]);
-        // The first power beside zero keeps as much distance as the others do.
+        // The first power beside zero needs room for its label too.
+        let from_zero = 0.6 * f64::from(stride);
         lines.retain(|line| {
-            line.exponent.rem_euclid(stride) == 0 && (is_log || line.place.abs() >= f64::from(stride) - 0.5)
+            line.exponent.rem_euclid(stride) == 0 && (is_log || stride == 1 || line.place.abs() >= from_zero)
         });
         let mut ticks: Vec<Tick> =
             lines.iter().map(|line| self.tick(line.place, line.signed(power_of_ten(line.exponent)))).collect();
@@ -266,6 +267,8 @@ mod tests {
         let scale = Scale::SymLog { linear: 1e-3 };
         // Skipped decades keep their distance to zero.
         assert_eq!(labels(scale, -1e3, 1e6, 6), ["−10³", "−1", "0", "1", "10³", "10⁶"]);
+        let scale = Scale::SymLog { linear: 1e-8 };
+        assert_eq!(labels(scale, -10.0, 1e5, 6), ["−1", "−10⁻⁵", "0", "10⁻⁵", "1", "10⁵"]);
         assert_eq!(labels(scale, 5.0, 6e6, 3), ["10²", "10⁴", "10⁶"]);
     }
 

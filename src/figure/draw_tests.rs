@@ -265,6 +265,7 @@ fn zero_line_of_a_symmetric_logarithm_is_in_its_middle() {
     let svg = chart.to_svg(500, 400).unwrap();
     let lines = drawn_points(&svg, "#969696");
     assert_eq!(lines.len(), 4, "one for each axis");
+    assert!(lines[0].0 == lines[1].0 && lines[2].1 == lines[3].1, "{lines:?}");
     let curve = drawn_points(&svg, "#000000");
     assert!((lines[2].1 - (curve[0].1 + curve[1].1) / 2.0).abs() < 0.2, "{lines:?} {curve:?}");
 }
