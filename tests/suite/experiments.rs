@@ -86,7 +86,7 @@ impl Landscape for Quadratic {
     fn along<'s>(&'s mut self, theta: &[f32], directions: &[&[f32]]) -> Result<LossChanges<'s>> {
         let jets = self.jets(theta, directions)?;
         let change = move |p: &Probe| p.step * (jets[p.direction].slope + p.step * jets[p.direction].curvature / 2.0);
-        Ok(Box::new(move |probes| Ok(probes.iter().map(change).collect())))
+        Ok(Box::new(move |probes| Ok(probes.iter().map(&change).collect())))
     }
 }
 

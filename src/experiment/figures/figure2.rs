@@ -28,12 +28,12 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
     let svg = Panels { title: "Curvature along fixed eigenvectors".into(), columns: 2, panels: panels.collect() };
     part.draw(
         "fig2",
-        svg.to_svg(1200, 900)?,
+        svg.to_svg(1000, 780)?,
         "Solid: curvature along the top eigenvector (blue) or the bottom one (red) of step t₀, marked in orange. Dotted: the \
          extreme eigenvalue at each checkpoint.",
     );
     let maps = [End::Largest, End::Smallest].map(|end| Panel::HeatMap(persistence(&rows, end)));
-    let svg = Panels { title: "Persistence of curvature".into(), columns: 2, panels: maps.into() }.to_svg(1200, 520)?;
+    let svg = Panels { title: "Persistence of curvature".into(), columns: 2, panels: maps.into() }.to_svg(1000, 460)?;
     part.draw("fig2-persistence", svg, "Beyond the paper: the same for every t₀ (rows) and t (columns), at both ends.");
     if !overlaps.is_empty() {
         part.draw(

@@ -38,7 +38,7 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
     let title = format!("Loss and quadratic model at step {}", settings.profile_at);
     part.draw(
         "fig3",
-        Panels { title, columns: 2, panels }.to_svg(1200, 960)?,
+        Panels { title, columns: 2, panels }.to_svg(1000, 820)?,
         "Small range on the left, large on the right.",
     );
 

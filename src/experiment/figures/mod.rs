@@ -181,7 +181,7 @@ fn page(configuration: &Configuration, record: &toml::Table, text: String, parts
 /// Two panels side by side, with the same caption height for all figures of the kind.
 fn side_by_side(title: &str, left: Chart, right: Chart) -> Result<String> {
     let panels = vec![Panel::Chart(left), Panel::Chart(right)];
-    Panels { title: title.into(), columns: 2, panels }.to_svg(1200, 560)
+    Panels { title: title.into(), columns: 2, panels }.to_svg(1000, 500)
 }
 
 /// The bar that tells early points from late ones.

@@ -101,7 +101,7 @@ fn energy_chart(energies: &[EnergyRow]) -> Result<String> {
         Panel::Chart(chart)
     };
     let panels = [(End::Largest, "v₁"), (End::Smallest, "v_d")].map(panel).into();
-    Panels { title: "Where the outermost eigenvectors live".into(), columns: 2, panels }.to_svg(1200, 600)
+    Panels { title: "Where the outermost eigenvectors live".into(), columns: 2, panels }.to_svg(1000, 560)
 }
 
 /// The pictured filters of one end at one step, by rank.
