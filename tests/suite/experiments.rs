@@ -209,7 +209,7 @@ fn everything_is_resumable(device: &str) {
     let borrow = |arguments: &[String]| arguments.iter().map(String::clone).collect::<Vec<_>>();
     let whole_arguments = tiny(device, &whole, &[]);
     let report = json(&whole_arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(report["findings"].as_array().unwrap().len(), 23);
+    assert_eq!(report["findings"].as_array().unwrap().len(), 27);
     assert!(report["hvps"].as_u64().unwrap() > 0);
 
     // Killed as soon as each of these is there, and continued.

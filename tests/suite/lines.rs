@@ -5,6 +5,8 @@ use crate::support::*;
 use eigenscope::data::ImageShape;
 use eigenscope::device::Device;
 use eigenscope::device::cpu::CpuDevice;
+use eigenscope::experiment::{Configuration, LineRow, LinesConfiguration, NetworkLandscape, StoredPair, search_lines};
+use eigenscope::figure::End;
 use eigenscope::network::Network;
 use eigenscope::objective::{Jet, Objective, Probe, mean_difference};
 use num_dual::Dual3_64;
@@ -136,4 +138,73 @@ fn a_minibatch_product_is_the_linearizations() {
         assert_eq!(&gradient, hessian.gradient());
         assert_eq!(product, hessian.hvp_host(std::slice::from_ref(&v)).unwrap()[0]);
     }
+}
+
+/// The rows of three seeded unit directions on the tiny network.
+fn searched<D: Device>(device: &D, lines: &LinesConfiguration) -> Vec<LineRow> {
+    let (network, theta, samples) = tiny();
+    let mut landscape = NetworkLandscape::new(device, &network, &samples, None).unwrap();
+    let pair = |seed: u64| {
+        let v: Vec<f32> = direction(seed, network.dim());
+        let length = norm(v.iter().map(|&x| f64::from(x)));
+        let vector: Vec<f32> = v.iter().map(|&x| (f64::from(x) / length) as f32).collect();
+        let (residual, status) = (0.0, "converged".to_string());
+        StoredPair { end: End::Largest, rank: seed as usize, value: 1.0, residual, status, vector }
+    };
+    let pairs: Vec<StoredPair> = (1..=3).map(pair).collect();
+    search_lines(&mut landscape, lines, 0, &theta, &pairs).unwrap()
+}
+
+fn settings() -> LinesConfiguration {
+    let settings = ["lines.per_decade=4", "lines.refinements=30", "lines.nearest=1e-4"].map(String::from);
+    Configuration::preset("quick", None, &settings).unwrap().lines
+}
+
+#[test]
+fn line_searches_find_what_a_dense_grid_finds() {
+    let (network, theta, samples) = tiny();
+    for (row, seed) in searched(&CpuDevice::<f64>::new(), &settings()).iter().zip(1..=3) {
+        let v: Vec<f64> = direction(seed, network.dim());
+        let length = norm(v.iter().copied());
+        let at = |s: f64| {
+            let moved: Vec<f64> =
+                theta.iter().zip(&v).map(|(&t, &v)| f64::from(t) + s * f64::from((v / length) as f32)).collect();
+            plain_loss::<f64>(&network, &moved, &samples)
+        };
+        let start = at(0.0);
+        let steps = (0..=400).flat_map(|i| [1.0, -1.0].map(|sign| sign * 1e-4 * 10f64.powf(f64::from(i) / 80.0)));
+        let dense = steps.map(|s| (s, at(s))).fold((0.0, start), |best, p| if p.1 < best.1 { p } else { best });
+        assert!((row.gain - (start - at(row.displacement))).abs() < 1e-12, "the gain is the loss difference: {row:?}");
+        assert!(row.gain >= start - dense.1 - 1e-9, "{row:?}, but {dense:?}");
+        assert!(row.boundary || (row.displacement / dense.0 - 1.0).abs() < 0.05, "{row:?}, but {dense:?}");
+        // A parabola through the loss itself, by the normal equations of all three coefficients.
+        let fit = |range: f64| {
+            let alphas: Vec<f64> = (0..5).map(|i| range * (f64::from(i) - 2.0) / 2.0).collect();
+            let losses: Vec<f64> = alphas.iter().map(|a| at(-a * row.slope)).collect();
+            let sum = |f: &dyn Fn(usize) -> f64| (0..5).map(f).sum::<f64>();
+            let (n, s2, s4) = (5.0, sum(&|i| alphas[i].powi(2)), sum(&|i| alphas[i].powi(4)));
+            let (y, y2) = (sum(&|i| losses[i]), sum(&|i| losses[i] * alphas[i].powi(2)));
+            2.0 * (n * y2 - s2 * y) / (n * s4 - s2 * s2) / row.slope.powi(2)
+        };
+        for (found, exact) in [(row.fit_small, fit(0.1)), (row.fit_large, fit(1.0))] {
+            let found = found.unwrap();
+            assert!((found - exact).abs() < 1e-6 * exact.abs().max(1.0), "{found} against {exact}");
+        }
+    }
+}
+
+#[test]
+fn the_noise_of_a_loss_difference_is_what_it_is_said_to_be() {
+    let (exact, rounded) =
+        (searched(&CpuDevice::<f64>::new(), &settings()), searched(&CpuDevice::<f32>::new(), &settings()));
+    assert!(exact[0].noise < 1e-15, "{}", exact[0].noise);
+    // In f32, against the f64 twin at the same points.
+    let steps: Vec<f64> = (1..=100).map(|i| 1e-6 * f64::from(i)).collect();
+    let [single, double] = [
+        differences(&CpuDevice::<f32>::new(), &tiny(), &steps),
+        differences(&CpuDevice::<f64>::new(), &tiny(), &steps),
+    ];
+    let error = norm(single.iter().zip(&double).map(|(s, d)| s - d)) / 10.0;
+    let noise = rounded[0].noise;
+    assert!(noise > 0.2 * error && noise < 5.0 * error, "{noise} is said, {error} is seen");
 }

@@ -21,7 +21,7 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
         "Appendix C: an optimiser that follows negative curvature",
         format!(
             "The optimiser that the paper proposes and did not try: each RMSProp step is followed by one along the running \
-             estimate ṽ of the bottom eigenvector, from minibatch products. Seeds {:?}, {} steps each.",
+             estimate v~ of the bottom eigenvector, from minibatch products. Seeds {:?}, {} steps each.",
             settings.seeds, settings.steps
         ),
     );
@@ -52,7 +52,7 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
         part.draw(
             "appendix-c-direction",
             side_by_side("The running direction against the true bottom eigenvector", cosines(&directions), values(&directions))?,
-            "Left: |cosine| of ṽ and v_d on the fixed subset. Right: ṽᵀ H ṽ there, the optimiser's own running estimate from \
+            "Left: |cosine| of v~ and v_d on the fixed subset. Right: v~ᵀ H v~ there, the optimiser's own running estimate from \
              minibatches, and λ_d.",
         );
     }
@@ -110,7 +110,7 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
         "A running approximation of the smallest eigenvector can be kept along the training.",
         (!ends.is_empty()).then(|| median(&captured) > 0.5),
         format!(
-            "In the end |cos(ṽ, v_d)| is {} (median of {} seeds), and ṽᵀ H ṽ reaches {} of λ_d.",
+            "In the end |cos(v~, v_d)| is {} (median of {} seeds), and v~ᵀ H v~ reaches {} of λ_d.",
             number(median(&closeness)),
             ends.len(),
             number(median(&captured))
@@ -118,7 +118,7 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
     );
     part.tables.push(ReportTable {
         caption: "The running direction at the steps of comparison.".into(),
-        header: ["seed", "step", "running estimate", "ṽᵀHṽ", "λ_d", "|cos|"].map(String::from).to_vec(),
+        header: ["seed", "step", "running estimate", "v~ᵀHv~", "λ_d", "|cos|"].map(String::from).to_vec(),
         rows: directions
             .iter()
             .map(|d| {
@@ -153,7 +153,7 @@ fn loss_at(rows: &[OptimizerRow], seconds: &[OptimizerSeconds], row: &OptimizerR
 }
 
 fn cosines(directions: &[DirectionRow]) -> Chart {
-    let mut chart = Chart::new("direction", "step", "|cos(ṽ, v_d)|");
+    let mut chart = Chart::new("direction", "step", "|cos(v~, v_d)|");
     chart.y_range = Some((0.0, 1.0));
     chart.series = per_seed(directions, ORANGE, "|cos|", |d| d.cosine);
     chart
@@ -162,7 +162,7 @@ fn cosines(directions: &[DirectionRow]) -> Chart {
 fn values(directions: &[DirectionRow]) -> Chart {
     let mut chart = Chart::new("curvature", "step", "curvature");
     chart.series = per_seed(directions, RED, "λ_d", |d| d.eigenvalue);
-    chart.series.extend(per_seed(directions, ORANGE, "ṽᵀHṽ", |d| d.rayleigh));
+    chart.series.extend(per_seed(directions, ORANGE, "v~ᵀHv~", |d| d.rayleigh));
     let estimates = per_seed(directions, Color::GREY, "running estimate", |d| d.estimate.unwrap_or(f64::NAN));
     chart.series.extend(estimates);
     chart

@@ -114,14 +114,15 @@ fn findings(part: &mut Part, rows: &[LineRow]) {
         (by_cubic.len() > 2).then(|| median(&by_cubic) > median(&by_inverse) && median(&by_cubic) > 0.5),
         format!(
             "The cubic model has a minimum along {} of {} directions of negative curvature, on the side of the true one along {}; \
-             the median of the true distance over the predicted one is {}. Its step realises a median {} of the best gain; the \
-             step 1/|λ| realises {}.",
+             the median of the true distance over the predicted one is {}. Its step realises a median {} of the best gain and \
+             lowers the loss along {}; the step 1/|λ| realises {}.",
             cubic.len(),
             negative.len(),
             same_sign.len(),
             number(median(&cubic)),
-            super::percent(median(&by_cubic)),
-            super::percent(median(&by_inverse))
+            number(median(&by_cubic)),
+            by_cubic.iter().filter(|g| **g > 0.0).count(),
+            number(median(&by_inverse))
         ),
     );
 }
