@@ -9,6 +9,7 @@ mod dense;
 mod loss;
 mod matrix;
 pub(super) mod simd;
+mod transpose;
 mod vectors;
 
 use super::*;

@@ -105,7 +105,7 @@ fn tensors<'a, T>(c: &Conv, block: &'a [T], k: usize) -> (Mat<'a, T>, &'a [T]) {
     (Mat::new(&vector[c.weight..], c.out_channels, c.patch_len()), &vector[c.bias..c.bias + c.out_channels])
 }
 
-pub(in crate::device::cpu) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, Cpu<T>>) {
+pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, Cpu<T>>) {
     let (w, b) = tensors(c, call.theta, 0);
     let (area, len) = (c.height * c.width, c.output_len());
     let outputs = call.p[..call.samples * len].par_chunks_mut(GROUP * len);

@@ -1,6 +1,7 @@
 //! What the routed kernels work on: zero-bordered images and weights in lines of channels, and lists of live outputs.
 
 use crate::device::cpu::simd::{CHANNELS, Line};
+use crate::device::cpu::transpose::{to_channels, to_pixels};
 use crate::device::{DEAD, Scalar};
 use crate::network::Conv;
 
@@ -52,36 +53,20 @@ impl Layout {
     /// Copies a sample (IC, H, W) into the inside of a bordered image; the border stays as it is.
     pub fn pack_image<T: Scalar>(&self, c: &Conv, sample: &[T], image: &mut [Line<T>]) {
         if let Some(kernel) = self.unfolded {
-            return match kernel {
-                3 => self.unfold_image(c, kernel, sample, image, copy_array::<T, 3>),
-                5 => self.unfold_image(c, kernel, sample, image, copy_array::<T, 5>),
-                _ => self.unfold_image(c, kernel, sample, image, <[T]>::copy_from_slice),
-            };
+            return self.unfold_image(c, kernel, sample, image);
         }
         let (pad, area) = (c.kernel / 2, c.height * c.width);
         for (block, channels) in sample.chunks(CHANNELS * area).enumerate() {
             for y in 0..c.height {
                 let start = block * self.plane + (y + pad) * self.row + pad;
-                for (x, line) in image[start..start + c.width].iter_mut().enumerate() {
-                    for (channel, value) in channels.chunks_exact(area).zip(&mut line.0) {
-                        *value = channel[y * c.width + x];
-                    }
-                }
+                let (pixels, _) = T::scalars_mut(&mut image[start..start + c.width]).as_chunks_mut();
+                to_pixels(channels.len() / area, |channel| &channels[channel * area + y * c.width..], pixels);
             }
         }
     }
 
     /// Channel (ic, ky, kx) of the image is channel ic of the sample, shifted: a pixel's lines are its patch.
-    ///
-    /// `copy` copies a row of taps; a copy of known length is several times as fast as one that is not.
-    fn unfold_image<T: Scalar>(
-        &self,
-        c: &Conv,
-        kernel: usize,
-        sample: &[T],
-        image: &mut [Line<T>],
-        copy: impl Fn(&mut [T], &[T]),
-    ) {
+    fn unfold_image<T: Scalar>(&self, c: &Conv, kernel: usize, sample: &[T], image: &mut [Line<T>]) {
         let (pad, row) = (kernel / 2, c.width + kernel - 1);
         let plane = row * (c.height + kernel - 1);
         let mut bordered = vec![T::zero(); c.in_channels * plane];
@@ -89,18 +74,15 @@ impl Layout {
             let (ic, y) = (i / c.height, i % c.height);
             bordered[ic * plane + (y + pad) * row + pad..][..c.width].copy_from_slice(from);
         }
-        let mut patch = vec![T::zero(); self.blocks * CHANNELS];
-        for y in 0..c.height {
-            for x in 0..c.width {
-                for ic in 0..c.in_channels {
-                    for ky in 0..kernel {
-                        let to = &mut patch[(ic * kernel + ky) * kernel..][..kernel];
-                        copy(to, &bordered[ic * plane + (y + ky) * row + x..][..kernel]);
-                    }
-                }
-                for (block, line) in patch.chunks_exact(CHANNELS).enumerate() {
-                    image[block * self.plane + y * self.row + x].0.copy_from_slice(line);
-                }
+        let taps: Vec<&[T]> = (0..self.channels)
+            .map(|t| (t / (kernel * kernel), t / kernel % kernel, t % kernel))
+            .map(|(ic, ky, kx)| &bordered[ic * plane + ky * row + kx..])
+            .collect();
+        for (block, taps) in taps.chunks(CHANNELS).enumerate() {
+            for y in 0..c.height {
+                let lines = &mut image[block * self.plane + y * self.row..][..c.width];
+                let (pixels, _) = T::scalars_mut(lines).as_chunks_mut();
+                to_pixels(taps.len(), |tap| &taps[tap][y * row..], pixels);
             }
         }
     }
@@ -111,11 +93,8 @@ impl Layout {
         for (block, channels) in sample.chunks_mut(CHANNELS * area).enumerate() {
             for y in 0..c.height {
                 let start = block * self.plane + (y + pad) * self.row + pad;
-                for (x, line) in image[start..start + c.width].iter().enumerate() {
-                    for (channel, value) in channels.chunks_exact_mut(area).zip(&line.0) {
-                        channel[y * c.width + x] = *value;
-                    }
-                }
+                let (pixels, _) = T::scalars(&image[start..start + c.width]).as_chunks();
+                to_channels(pixels, &mut channels[y * c.width..], area);
             }
         }
     }
@@ -168,12 +147,6 @@ impl Layout {
     }
 }
 
-#[inline(always)]
-fn copy_array<T: Copy, const N: usize>(to: &mut [T], from: &[T]) {
-    let from: &[T; N] = from.try_into().expect("N scalars");
-    to.copy_from_slice(from);
-}
-
 /// The live outputs of one sample, listed by channel, and the same by position.
 #[derive(Default)]
 pub struct Routes {
@@ -189,7 +162,7 @@ pub struct Routes {
     pub positions: Vec<(usize, usize)>,
     /// (channel, entry), position after position.
     pub members: Vec<(u32, u32)>,
-    /// Scratch of the counting sort.
+    /// Scratch of the counting sort: entries of each position, then where its next one goes.
     counts: Vec<usize>,
 }
 
@@ -200,33 +173,36 @@ impl Routes {
         self.starts.push(0);
         self.outputs.resize(route.len(), 0);
         self.patches.resize(route.len(), 0);
-        self.counts.clear();
-        self.counts.resize(layout.plane + 1, 0);
-        self.last_patch = 0;
+        // Where a code's position lies in its window.
+        let offsets = [0, 1, layout.row as u32, layout.row as u32 + 1, 0, 0, 0, 0];
+        let (outputs, patches) = (&mut self.outputs[..], &mut self.patches[..route.len()]);
         let (mut live, mut output) = (0, 0);
         for channel in route.chunks_exact(c.pooled_height() * c.pooled_width()) {
-            for (y, row) in channel.chunks_exact(c.pooled_width()).enumerate() {
-                for (x, &code) in row.iter().enumerate() {
+            for (y, codes) in channel.chunks_exact(c.pooled_width()).enumerate() {
+                let mut window = (2 * y * layout.row) as u32;
+                for &code in codes {
                     // Every entry is written and a dead one then overwritten: whether it is dead no branch can predict.
-                    let is_live = usize::from(code != DEAD);
-                    let code = usize::from(code & 3);
-                    let patch = ((2 * y + (code >> 1)) * layout.row + 2 * x + (code & 1)) as u32;
-                    self.outputs[live] = output;
-                    self.patches[live] = patch;
-                    self.counts[patch as usize + 1] += is_live;
-                    self.last_patch = self.last_patch.max(patch);
-                    live += is_live;
+                    outputs[live] = output;
+                    patches[live] = window + offsets[usize::from(code & 7)];
+                    live += usize::from(code != DEAD);
                     output += 1;
+                    window += 2;
                 }
             }
             self.starts.push(live);
         }
         self.outputs.truncate(live);
         self.patches.truncate(live);
+        self.last_patch = self.patches.iter().copied().max().unwrap_or(0);
     }
 
     /// Sorts what [`Routes::list`] listed by position.
     pub fn sort_by_position(&mut self) {
+        self.counts.clear();
+        self.counts.resize(self.last_patch as usize + 2, 0);
+        for &patch in &self.patches {
+            self.counts[patch as usize + 1] += 1;
+        }
         self.positions.clear();
         let mut end = 0;
         for (patch, count) in self.counts.iter_mut().skip(1).enumerate() {

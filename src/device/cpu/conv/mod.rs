@@ -1,18 +1,22 @@
-//! The conv block: [`routed`] kernels where they pay, [`im2col`] and matrix products elsewhere.
+//! The conv block: [`direct`] forward pass and [`routed`] tangents and adjoints where they pay, [`im2col`] and matrix
+//! products elsewhere.
 
+mod direct;
 mod im2col;
 mod layout;
 mod routed;
 
-pub(super) use im2col::forward;
-
 use super::CpuDevice;
-use crate::device::{ConvBackward, ConvTangent, ConvTangentBackward, Scalar};
+use crate::device::{ConvBackward, ConvForward, ConvTangent, ConvTangentBackward, Scalar};
 use crate::network::Conv;
 use layout::Layout;
 
 /// Samples a task: small enough that a minibatch of 32 feeds four cores, large enough to amortise the scratch.
 const GROUP: usize = 8;
+
+pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, CpuDevice<T>>) {
+    if direct::pays(c) { direct::forward(c, call) } else { im2col::forward(c, call) }
+}
 
 pub(super) fn tangent<T: Scalar>(c: &Conv, call: ConvTangent<'_, CpuDevice<T>>) {
     match c.kernel {
@@ -40,5 +44,50 @@ pub(super) fn tangent_backward<T: Scalar>(c: &Conv, call: ConvTangentBackward<'_
         3 if routed::pays(c) => routed::tangent_backward::<T, 3>(c, Layout::new(c), call),
         5 if routed::pays(c) => routed::tangent_backward::<T, 5>(c, Layout::new(c), call),
         _ => im2col::tangent_backward(c, call),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forward_passes_agree() {
+        let shapes = [(1, 8, 3, 4, 6), (3, 20, 5, 6, 4), (7, 33, 3, 2, 2), (40, 16, 5, 10, 8), (2, 64, 1, 4, 4)];
+        for (in_channels, out_channels, kernel, height, width) in shapes {
+            let weight = 2;
+            let bias = weight + out_channels * in_channels * kernel * kernel;
+            let pitch = bias + out_channels + 1;
+            let c = Conv { in_channels, out_channels, kernel, height, width, weight, bias, pitch };
+            let noise = |len: usize, seed: f64| (1..=len).map(|i| (seed * (i * i) as f64).sin()).collect::<Vec<_>>();
+            for samples in [1, GROUP + 1] {
+                let (theta, x) = (noise(pitch, 0.7), noise(samples * c.input_len(), 1.3));
+                let run = |kernel: fn(&Conv, ConvForward<'_, CpuDevice<f64>>)| {
+                    let (mut p, mut route) =
+                        (vec![f64::NAN; samples * c.output_len()], vec![9; samples * c.output_len()]);
+                    kernel(&c, ConvForward { samples, theta: &theta, x: &x, p: &mut p, route: &mut route });
+                    (p, route)
+                };
+                let (ours, expected) = (run(direct::forward), run(im2col::forward));
+                assert_eq!(ours.1, expected.1, "routes of {c:?}");
+                for (i, (a, b)) in ours.0.iter().zip(&expected.0).enumerate() {
+                    assert!((a - b).abs() <= 1e-12 * (1.0 + b.abs()), "output {i} of {c:?}: {a} instead of {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ties_go_to_the_first_position_and_a_nan_stays_visible() {
+        let c =
+            Conv { in_channels: 1, out_channels: 16, kernel: 1, height: 2, width: 4, weight: 0, bias: 16, pitch: 32 };
+        let theta = [vec![1f32; 16], vec![0.0; 16]].concat();
+        let x = vec![1.0, 2.0, f32::NAN, 3.0, 2.0, 2.0, 3.0, 3.0];
+        let (mut p, mut route) = (vec![0.0; 32], vec![0; 32]);
+        direct::forward(&c, ConvForward { samples: 1, theta: &theta, x: &x, p: &mut p, route: &mut route });
+        for channel in 0..16 {
+            assert_eq!((p[2 * channel], route[2 * channel]), (2.0, 1));
+            assert!(p[2 * channel + 1].is_nan());
+        }
     }
 }

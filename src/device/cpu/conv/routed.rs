@@ -74,29 +74,31 @@ struct Dots<'a, T, const K: usize> {
 }
 
 impl<T: Scalar, const K: usize> Dots<'_, T, K> {
-    /// `R` outputs at once: each load of the weights feeds them all.
+    /// `R` outputs at once: each load of the weights feeds them all. Of the image, some blocks.
     #[inline(always)]
     fn some<S: Simd, const R: usize>(
         simd: S,
+        layout: &Layout,
         weights: &[Line<T>],
         image: &[Line<T>],
-        row: usize,
         at: &[u32],
     ) -> [T; R] {
         let mut sums = [T::splat(simd, T::zero()); R];
-        for ky in 0..K {
-            // SAFETY: the weights are K runs of K; `assert_patches_inside` checked the patches.
-            let w = unsafe { run::<T, K>(weights, ky * K) };
-            let mut x = [w; R];
-            for r in 0..R {
-                // SAFETY: as above.
-                x[r] = unsafe { run(image, at[r] as usize + ky * row) };
-            }
-            for kx in 0..K {
-                for e in 0..per_line::<T, S>() {
-                    let w = T::load::<S>(&w[kx], e);
-                    for r in 0..R {
-                        sums[r] = T::vfma(simd, w, T::load::<S>(&x[r][kx], e), sums[r]);
+        for (weights, image) in weights.chunks_exact(layout.taps).zip(image.chunks_exact(layout.plane)) {
+            for ky in 0..K {
+                // SAFETY: the weights are K runs of K; `assert_patches_inside` checked the patches.
+                let w = unsafe { run::<T, K>(weights, ky * K) };
+                let mut x = [w; R];
+                for r in 0..R {
+                    // SAFETY: as above.
+                    x[r] = unsafe { run(image, at[r] as usize + ky * layout.row) };
+                }
+                for kx in 0..K {
+                    for e in 0..per_line::<T, S>() {
+                        let w = T::load::<S>(&w[kx], e);
+                        for r in 0..R {
+                            sums[r] = T::vfma(simd, w, T::load::<S>(&x[r][kx], e), sums[r]);
+                        }
                     }
                 }
             }
@@ -114,13 +116,16 @@ impl<T: Scalar, const K: usize> WithSimd for Dots<'_, T, K> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Layout { blocks, plane, row, taps, .. } = self.layout;
-        assert_patches_inside(&self.layout, self.routes, K, self.image.len() / blocks);
-        // Block by block: one block of an image fits the first-level cache, all of them do not.
-        for block in 0..blocks {
-            let image = &self.image[block * plane..(block + 1) * plane];
+        let layout = self.layout;
+        let Layout { blocks, plane, taps, .. } = layout;
+        assert_patches_inside(&layout, self.routes, K, self.image.len() / blocks);
+        // Block by block: one block of an image fits the first-level cache, all of them do not. But where a block is a single
+        // multiply-add, summing over the lanes would cost more than it.
+        let together = if K == 1 { blocks } else { 1 };
+        for block in (0..blocks).step_by(together) {
+            let image = &self.image[block * plane..(block + together) * plane];
             for (oc, bounds) in self.routes.starts.windows(2).enumerate() {
-                let weights = &self.weights[(oc * blocks + block) * taps..][..taps];
+                let weights = &self.weights[(oc * blocks + block) * taps..][..together * taps];
                 let mut patches = &self.routes.patches[bounds[0]..bounds[1]];
                 let mut z = &mut self.z[bounds[0]..bounds[1]];
                 // Cut evenly, into pieces of at most eight: a lone output would wait for its own multiply-adds.
@@ -131,7 +136,7 @@ impl<T: Scalar, const K: usize> WithSimd for Dots<'_, T, K> {
                     let (out, rest_z) = z.split_at_mut(size);
                     macro_rules! take {
                         ($r:literal) => {{
-                            let sums = Self::some::<S, $r>(simd, weights, image, row, at);
+                            let sums = Self::some::<S, $r>(simd, &layout, weights, image, at);
                             out.iter_mut().zip(sums).for_each(|(z, s)| *z += s);
                         }};
                     }
@@ -188,9 +193,13 @@ impl<T: Scalar, const K: usize> WeightSums<'_, T, K> {
                 }
             }
         }
-        for (dw, sums) in dw.iter_mut().zip(sums.as_flattened()) {
-            for v in 0..E {
-                T::store::<S>(dw, e + v, T::vadd(simd, T::load::<S>(dw, e + v), sums[v]));
+        for r in 0..R {
+            let dw: &mut [Line<T>; K] = (&mut dw[r * K..(r + 1) * K]).try_into().expect("K lines");
+            for kx in 0..K {
+                for v in 0..E {
+                    let sum = T::vadd(simd, T::load::<S>(&dw[kx], e + v), sums[r][kx][v]);
+                    T::store::<S>(&mut dw[kx], e + v, sum);
+                }
             }
         }
     }
@@ -236,35 +245,31 @@ struct InputSums<'a, T, const K: usize> {
 }
 
 impl<T: Scalar, const K: usize> InputSums<'_, T, K> {
-    /// `R` rows of a patch, and of each line the `E` vectors from `e`, in registers; `weights` are the rows' slices.
+    /// `E` vectors, from the `e`-th, of each line of a patch's row, in registers.
     #[inline(always)]
-    fn some<S: Simd, const R: usize, const E: usize>(
+    fn some<S: Simd, const E: usize>(
         &self,
         simd: S,
-        dx: &mut [Line<T>],
+        dx: &mut [Line<T>; K],
         e: usize,
         weights: &[Line<T>],
         members: &[(u32, u32)],
     ) {
-        let slice = weights.len() / R;
-        let mut sums = [[[T::splat(simd, T::zero()); E]; K]; R];
+        let mut sums = [[T::splat(simd, T::zero()); E]; K];
         for &(oc, entry) in members {
             let d = T::splat(simd, self.d[entry as usize]);
-            for r in 0..R {
-                // SAFETY: `oc` counts channels, and a slice holds K lines of each.
-                let w = unsafe { run::<T, K>(weights, r * slice + oc as usize * K) };
-                for kx in 0..K {
-                    for v in 0..E {
-                        sums[r][kx][v] = T::vfma(simd, d, T::load::<S>(&w[kx], e + v), sums[r][kx][v]);
-                    }
+            // SAFETY: `oc` counts channels, and the slice holds K lines of each.
+            let w = unsafe { run::<T, K>(weights, oc as usize * K) };
+            for kx in 0..K {
+                for v in 0..E {
+                    sums[kx][v] = T::vfma(simd, d, T::load::<S>(&w[kx], e + v), sums[kx][v]);
                 }
             }
         }
-        for (dx, sums) in dx.chunks_mut(self.layout.row).zip(&sums) {
-            for (dx, sums) in dx.iter_mut().zip(sums) {
-                for v in 0..E {
-                    T::store::<S>(dx, e + v, T::vadd(simd, T::load::<S>(dx, e + v), sums[v]));
-                }
+        for kx in 0..K {
+            for v in 0..E {
+                let sum = T::vadd(simd, T::load::<S>(&dx[kx], e + v), sums[kx][v]);
+                T::store::<S>(&mut dx[kx], e + v, sum);
             }
         }
     }
@@ -276,22 +281,23 @@ impl<T: Scalar, const K: usize> WithSimd for InputSums<'_, T, K> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let Layout { plane, row, .. } = self.layout;
-        let rows = if has_room_for_patches::<T, S>() { K } else { 1 };
-        let slice = (self.routes.starts.len() - 1) * K;
+        let channels = self.routes.starts.len() - 1;
         let dx = std::mem::take(&mut self.dx);
-        for (i, weights) in self.weights.chunks_exact(rows * slice).enumerate() {
-            let (block, ky) = (i * rows / K, i * rows % K);
+        // A row of taps at a time: one row of all channels fits the first-level cache, whole patches do not.
+        for (slice, weights) in self.weights.chunks_exact(channels * K).enumerate() {
+            let (block, ky) = (slice / K, slice % K);
             let dx = &mut dx[block * plane..(block + 1) * plane];
             let mut first = 0;
             for &(patch, end) in &self.routes.positions {
                 let members = &self.routes.members[first..end];
                 first = end;
-                let dx = &mut dx[patch + ky * row..];
-                if rows == K {
-                    self.some::<S, K, 1>(simd, dx, 0, weights, members);
+                let at = patch + ky * row;
+                let dx = (&mut dx[at..at + K]).try_into().expect("K lines");
+                if per_line::<T, S>() == 1 {
+                    self.some::<S, 1>(simd, dx, 0, weights, members);
                 } else {
                     for e in (0..per_line::<T, S>()).step_by(2) {
-                        self.some::<S, 1, 2>(simd, dx, e, weights, members);
+                        self.some::<S, 2>(simd, dx, e, weights, members);
                     }
                 }
             }

@@ -1,15 +1,16 @@
-//! A dense layer behind a ReLU, worked out only for the pairs of sample and unit that are on.
+//! A dense layer behind a ReLU, worked out only where its units are on.
 //!
 //! A unit that is off for a sample has neither tangent nor adjoint there, and half of LeNet's 1,024 hidden units are off
-//! for the average digit. Matrix products, tiled over samples and units, have to do them all. Here the inputs lie in the
-//! vectors, and what is off is passed by, at the price of a load for every multiply-add; so what is read again and again lies
-//! in a [`Tile`] that fits the first-level cache. There are two kernels:
+//! for the average digit. Taking every pair of sample and unit by itself would cost a load for each multiply-add, and lose
+//! in loads what it saves in products. So pairs are taken in *teams* that share what they load, wherever one member is on: similar samples
+//! make up a team ([`by_similarity`]), so that four of them need three fifths of the units, not nine tenths.
 //!
-//! * [`Dots`]: `y[s][r] += w_r . tile_s` for the pairs that are on (tangents);
-//! * [`Sums`]: `y_r += sum of c tile_s` over the pairs that are on (adjoints, of weights and of inputs).
+//! * [`Dots`]: `y[s][r] += w_r . x_s` for a team of four samples and a list of units (tangents);
+//! * [`Sums`]: `y_r += sum of c x_s` for a team of two receivers and a list of givers (adjoints: of weights, with units that
+//!   receive from samples; of inputs, with samples that receive from units).
 //!
 //! The two terms of a product are one: `tW x + W tx` is a dot product over twice the inputs, `tdz^T x + dz^T tx` a sum of
-//! twice the terms. Hence the number `N` of matrices side by side in a tile.
+//! twice the terms. Hence the number `N` of matrices side by side in a [`Tile`].
 
 #![allow(clippy::needless_range_loop, reason = "index loops over registers read like the products they are")]
 
@@ -21,16 +22,23 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Vectors of a sum in registers: with a coefficient and an operand, as many as AVX2 has.
-const REGISTERS: usize = 14;
-/// Lines of a row of one matrix in a tile.
-const RUN: usize = REGISTERS;
+/// Lines that a row of one matrix takes in a tile.
+const RUN: usize = 28;
 /// Columns of a tile.
 const WIDTH: usize = RUN * CHANNELS;
-/// Rows of a tile of one matrix; of two, half as many. 28 KiB in f32.
-const ROWS: usize = 32;
-/// Outputs a task of the tangent.
-const OUTPUTS: usize = 128;
+/// Units a task of [`dots`].
+const UNITS: usize = 256;
+/// Samples that share their weights in [`Dots`].
+const SAMPLES: usize = 4;
+/// Samples that share what they are given in [`Sums`].
+const PAIR: usize = 2;
+/// Units that do: units have little in common.
+const UNIT: usize = 1;
+/// Givers whose rows lie in the first-level cache together, divided by `N`.
+const GIVERS: usize = 32;
+/// As [`RUN`] and [`WIDTH`], for [`Sums`].
+const SUM_RUN: usize = 14;
+const SUM_WIDTH: usize = SUM_RUN * CHANNELS;
 
 /// Whether the layer has a gate, and fills its tiles.
 pub(super) fn pays(layer: &Dense) -> bool {
@@ -41,26 +49,16 @@ pub(super) fn tangent<T: Scalar>(layer: &Dense, call: DenseTangent<'_, Cpu<T>>) 
     let x = Mat::new(call.x, call.samples, layer.inputs);
     let (w, _) = tensors(layer, call.theta, 0);
     let tw = |k| tensors(layer, call.vectors, k).0;
-    let on = |o, n| is_on(layer, call.y[n * layer.outputs + o]);
-    let ty = &mut call.ty[..call.directions * call.samples * layer.outputs];
-    ty.fill(T::zero());
-    let ty = matrices_mut(ty, call.directions, call.samples, layer.outputs);
+    let tb = |k, o| tensors(layer, call.vectors, k).1[o];
+    let on = |n, o| is_on(layer, call.y[n * layer.outputs + o]);
+    let ty = matrices_mut(call.ty, call.directions, call.samples, layer.outputs);
     match call.tx {
         Some(tx) => {
             let tx = |k| Mat::new(&tx[k * call.samples * layer.inputs..], call.samples, layer.inputs);
-            dots(ty, on, |k| [tw(k), w], |k| [x, tx(k)]);
+            dots(ty, on, |k| [tw(k), w], |k| [x, tx(k)], tb);
         }
-        None => dots(ty, on, |k| [tw(k)], |_| [x]),
+        None => dots(ty, on, |k| [tw(k)], |_| [x], tb),
     }
-    let ty = matrices_mut(call.ty, call.directions, call.samples, layer.outputs);
-    for_each_block(ty, OUTPUTS, |k, start, mut ty| {
-        let (_, tb) = tensors(layer, call.vectors, k);
-        for n in 0..call.samples {
-            for ((ty, &tb), o) in ty.row(n).iter_mut().zip(&tb[start..]).zip(start..) {
-                *ty += if on(o, n) { tb } else { T::zero() };
-            }
-        }
-    });
 }
 
 /// With `dy` masked already, and the bias done.
@@ -69,10 +67,18 @@ pub(super) fn backward<T: Scalar>(layer: &Dense, call: DenseBackward<'_, Cpu<T>>
     let (w, _) = tensors(layer, call.theta, 0);
     let at = |n, o| n * layer.outputs + o;
     let (on, dz) = (|n, o| is_on(layer, call.y[at(n, o)]), |n, o| call.dy[at(n, o)]);
-    sums(weights_mut(layer, call.gradient, 1), |o, n| on(n, o), |_, o, n| [dz(n, o)], |_| [x]);
+    let units: Vec<_> = (0..layer.outputs).collect();
+    sums::<_, _, UNIT>(weights_mut(layer, call.gradient, 1), &units, |o, n| on(n, o), |_, o, n| [dz(n, o)], |_| [x]);
     if let Some(dx) = call.dx {
         dx[..call.samples * layer.inputs].fill(T::zero());
-        sums(matrices_mut(dx, 1, call.samples, layer.inputs), on, |_, n, o| [dz(n, o)], |_| [w]);
+        let samples = by_similarity(call.samples, layer.outputs, on);
+        sums::<_, _, PAIR>(
+            matrices_mut(dx, 1, call.samples, layer.inputs),
+            &samples,
+            on,
+            |_, n, o| [dz(n, o)],
+            |_| [w],
+        );
     }
 }
 
@@ -85,136 +91,188 @@ pub(super) fn tangent_backward<T: Scalar>(layer: &Dense, call: DenseTangentBackw
     let on = |n, o| is_on(layer, call.y[at(n, o)]);
     let tdz = |k, n, o| call.tdy[at(k * samples + n, o)];
     let dz = |n, o| call.dz[at(n, o)];
+    let units: Vec<_> = (0..layer.outputs).collect();
     let tdw = weights_mut(layer, call.products, directions);
     match call.tx {
         Some(tx) => {
             let tx = |k| Mat::new(&tx[k * samples * layer.inputs..], samples, layer.inputs);
-            sums(tdw, |o, n| on(n, o), |k, o, n| [tdz(k, n, o), dz(n, o)], |k| [x, tx(k)]);
+            sums::<_, _, UNIT>(tdw, &units, |o, n| on(n, o), |k, o, n| [tdz(k, n, o), dz(n, o)], |k| [x, tx(k)]);
         }
-        None => sums(tdw, |o, n| on(n, o), |k, o, n| [tdz(k, n, o)], |_| [x]),
+        None => sums::<_, _, UNIT>(tdw, &units, |o, n| on(n, o), |k, o, n| [tdz(k, n, o)], |_| [x]),
     }
     if let Some(tdx) = call.tdx {
         tdx[..directions * samples * layer.inputs].fill(T::zero());
         let tdx = matrices_mut(tdx, directions, samples, layer.inputs);
         let tw = |k| tensors(layer, call.vectors, k).0;
-        sums(tdx, on, |k, n, o| [tdz(k, n, o), dz(n, o)], |k| [w, tw(k)]);
+        let order = by_similarity(samples, layer.outputs, on);
+        sums::<_, _, PAIR>(tdx, &order, on, |k, n, o| [tdz(k, n, o), dz(n, o)], |k| [w, tw(k)]);
     }
 }
 
-/// `y_k[s][r] += sum over the N of weights(k)_r . x(k)_s` for the pairs that are `on(r, s)`.
+/// `y_k[s][r] = bias(k, r) + sum over the N of weights(k)_r . x(k)_s` for the pairs that are `on(s, r)`, zero for the others.
 fn dots<'a, T: Scalar, const N: usize>(
     ys: impl Iterator<Item = MatMut<'a, T>>,
     on: impl Fn(usize, usize) -> bool + Sync,
     weights: impl Fn(usize) -> [Mat<'a, T>; N] + Sync,
     x: impl Fn(usize) -> [Mat<'a, T>; N] + Sync,
+    bias: impl Fn(usize, usize) -> T + Sync,
 ) {
-    let w = weights(0)[0];
-    let x0 = x(0)[0];
-    let groups = lists(w.row_count(), x0.row_count(), ROWS / N, on);
+    let (w, x0) = (weights(0)[0], x(0)[0]);
+    let samples = by_similarity(x0.row_count(), w.row_count(), &on);
     let arch = Arch::new();
-    for_each_block(ys, OUTPUTS, |k, start, mut y| {
-        let receivers = start..start + y.row(0).len();
-        let (mut packed, mut tile) = (Tile::<T, N>::new(receivers.len()), Tile::<T, N>::new(ROWS / N));
+    for_each_block(ys, UNITS, |k, start, mut y| {
+        let units = start..start + y.row(0).len();
+        let mut teams: Vec<_> = samples
+            .chunks(SAMPLES)
+            .map(|team| {
+                let is_on = |&unit: &usize| team.iter().any(|&s| on(s, start + unit));
+                let list: Vec<usize> = (0..units.len()).filter(is_on).collect();
+                let z = vec![[T::zero(); SAMPLES]; list.len()];
+                (team, list, z)
+            })
+            .collect();
+        let (mut packed, mut tile) = (Tile::<T, N>::new(units.len(), RUN), Tile::<T, N>::new(SAMPLES, RUN));
         for column in (0..w.column_count()).step_by(WIDTH) {
-            packed.fill(weights(k), receivers.clone(), column);
-            for (givers, lists) in &groups {
-                tile.fill(x(k), givers.clone(), column);
-                let (weights, tile, receivers) = (&packed.0[..], &tile.0[..], receivers.clone());
-                arch.dispatch(Dots::<T, N> { lists, receivers, weights, tile, first: givers.start, y: &mut y });
+            packed.fill(weights(k), units.clone(), column);
+            for (team, list, z) in &mut teams {
+                tile.fill(x(k), team.iter().copied(), column);
+                arch.dispatch(Dots::<T, N> { list, weights: &packed.lines, x: &tile.lines, z });
+            }
+        }
+        for (team, list, z) in &teams {
+            for (i, &s) in team.iter().enumerate() {
+                let y = y.row(s);
+                y.fill(T::zero());
+                for (&unit, z) in list.iter().zip(z).filter(|(unit, _)| on(s, start + **unit)) {
+                    y[unit] = z[i] + bias(k, start + unit);
+                }
             }
         }
     });
 }
 
-/// `y_k[r] += sum over the N and over the pairs that are `on(r, s)` of coefficients(k, r, s) x(k)_s`.
-fn sums<'a, T: Scalar, const N: usize>(
+/// `y_k[r] += sum over the N and the givers s of coefficients(k, r, s) x(k)_s`, which are zero unless `on(r, s)`.
+///
+/// The receivers are taken in teams of `M`, in the given order.
+fn sums<'a, T: Scalar, const N: usize, const M: usize>(
     ys: impl Iterator<Item = MatMut<'a, T>>,
+    receivers: &[usize],
     on: impl Fn(usize, usize) -> bool + Sync,
     coefficients: impl Fn(usize, usize, usize) -> [T; N] + Sync,
     x: impl Fn(usize) -> [Mat<'a, T>; N] + Sync,
 ) {
     let ys: Vec<_> = ys.collect();
-    let Some(receivers) = ys.first().map(MatMut::row_count) else { return };
-    let x0 = x(0)[0];
-    let groups = lists(receivers, x0.row_count(), ROWS / N, on);
-    let gathered: Vec<Vec<[T; N]>> = (0..ys.len() * groups.len())
+    let givers = if ys.is_empty() { 0 } else { x(0)[0].row_count() };
+    let groups: Vec<Range<usize>> =
+        (0..givers).step_by(GIVERS / N).map(|first| first..givers.min(first + GIVERS / N)).collect();
+    let lists: Vec<Lists<T, N, M>> = (0..ys.len() * groups.len())
         .into_par_iter()
         .map(|i| {
-            let (givers, lists) = &groups[i % groups.len()];
-            lists.gather(|r, s| coefficients(i / groups.len(), r, givers.start + s))
+            let (k, givers) = (i / groups.len(), &groups[i % groups.len()]);
+            Lists::new(receivers, givers, &on, |r, s| coefficients(k, r, s))
         })
         .collect();
     let arch = Arch::new();
-    for_each_block(ys.into_iter(), WIDTH, |k, start, mut y| {
-        let mut tile = Tile::<T, N>::new(ROWS / N);
-        for ((givers, lists), coefficients) in groups.iter().zip(&gathered[k * groups.len()..]) {
+    for_each_block(ys.into_iter(), SUM_WIDTH, |k, start, mut y| {
+        let mut tile = Tile::<T, N>::new(GIVERS / N, SUM_RUN);
+        let mut z = vec![Line::zero(); receivers.len().next_multiple_of(M) * SUM_RUN];
+        for (givers, lists) in groups.iter().zip(&lists[k * groups.len()..]) {
             tile.fill(x(k), givers.clone(), start);
-            arch.dispatch(Sums::<T, N> { lists, coefficients, tile: &tile.0, y: &mut y });
+            arch.dispatch(Sums::<T, N, M> { lists, x: &tile.lines, z: &mut z });
+        }
+        for (&r, z) in receivers.iter().zip(z.chunks_exact(SUM_RUN)) {
+            y.row(r).iter_mut().zip(T::scalars(z)).for_each(|(y, &z)| *y += z);
         }
     });
 }
 
-/// The pairs that are on, for one group of givers: receiver r's are entries `starts[r]..starts[r + 1]`.
-struct Lists {
+/// Orders the samples so that each four in a row share as many of their units as a greedy search can find.
+fn by_similarity(samples: usize, units: usize, on: impl Fn(usize, usize) -> bool + Sync) -> Vec<usize> {
+    let words = units.div_ceil(64);
+    let mut bits = vec![0u64; samples * words];
+    bits.par_chunks_exact_mut(words).enumerate().for_each(|(s, bits)| {
+        for (word, first) in bits.iter_mut().zip((0..).step_by(64)) {
+            *word = (first..units.min(first + 64)).fold(0, |word, u| word | u64::from(on(s, u)) << (u - first));
+        }
+    });
+    let mut left: Vec<usize> = (0..samples).collect();
+    let mut order = Vec::with_capacity(samples);
+    let mut union = vec![0u64; words];
+    while !left.is_empty() {
+        if order.len() % SAMPLES == 0 {
+            union.fill(0);
+        }
+        let added = |s: usize| -> u32 {
+            bits[s * words..][..words].iter().zip(&union).map(|(bits, union)| (*bits & !*union).count_ones()).sum()
+        };
+        let is_first = order.len() % SAMPLES == 0;
+        let best = if is_first { 0 } else { (0..left.len()).min_by_key(|&i| added(left[i])).expect("some are left") };
+        let next = left.remove(best);
+        union.iter_mut().zip(&bits[next * words..]).for_each(|(union, bits)| *union |= bits);
+        order.push(next);
+    }
+    order
+}
+
+/// What one group of givers gives: pair p of receivers has entries `starts[p]..starts[p + 1]`.
+struct Lists<T, const N: usize, const M: usize> {
     starts: Vec<usize>,
     /// Giver of each entry, counted from the first of its group.
     members: Vec<u32>,
+    /// Its coefficients for both receivers.
+    coefficients: Vec<[[T; N]; M]>,
 }
 
-impl Lists {
-    /// Calls `f(receiver, giver)` for all entries.
-    fn gather<V>(&self, f: impl Fn(usize, usize) -> V) -> Vec<V> {
-        let of = |(r, bounds): (usize, &[usize])| (r, &self.members[bounds[0]..bounds[1]]);
-        self.starts
-            .windows(2)
-            .enumerate()
-            .map(of)
-            .flat_map(|(r, l)| l.iter().map(move |&s| (r, s as usize)))
-            .map(|(r, s)| f(r, s))
-            .collect()
-    }
-}
-
-/// Cuts the givers into groups, each with its lists.
-fn lists(
-    receivers: usize,
-    givers: usize,
-    group: usize,
-    on: impl Fn(usize, usize) -> bool + Sync,
-) -> Vec<(Range<usize>, Lists)> {
-    let one = |g: usize| {
-        let givers = g * group..givers.min((g + 1) * group);
-        let (mut starts, mut members) = (vec![0; receivers + 1], vec![0; receivers * group]);
+impl<T: Scalar, const N: usize, const M: usize> Lists<T, N, M> {
+    fn new(
+        receivers: &[usize],
+        givers: &Range<usize>,
+        on: impl Fn(usize, usize) -> bool,
+        coefficients: impl Fn(usize, usize) -> [T; N],
+    ) -> Self {
+        let pairs = receivers.chunks(M);
+        let mut members = vec![0; pairs.len() * givers.len()];
+        let mut starts = vec![0];
         let mut end = 0;
-        for r in 0..receivers {
+        for pair in pairs {
             for s in givers.clone() {
                 // Every entry is written and one that is off then overwritten: no branch can predict it.
                 members[end] = (s - givers.start) as u32;
-                end += usize::from(on(r, s));
+                end += usize::from(pair.iter().any(|&r| on(r, s)));
             }
-            starts[r + 1] = end;
+            starts.push(end);
         }
         members.truncate(end);
-        (givers, Lists { starts, members })
-    };
-    (0..givers.div_ceil(group)).into_par_iter().map(one).collect()
+        let mut all = vec![[[T::zero(); N]; M]; end];
+        for (pair, bounds) in receivers.chunks(M).zip(starts.windows(2)) {
+            for entry in bounds[0]..bounds[1] {
+                let s = givers.start + members[entry] as usize;
+                pair.iter().zip(&mut all[entry]).for_each(|(&r, c)| *c = coefficients(r, s));
+            }
+        }
+        Self { starts, members, coefficients: all }
+    }
 }
 
-/// [`WIDTH`] columns of some rows of `N` matrices, in aligned lines: row 0 of each, row 1 of each, ... Columns that the
-/// matrices do not have are zero.
-struct Tile<T, const N: usize>(Vec<Line<T>>);
+/// Some columns of some rows of `N` matrices, in aligned lines: a run of the first row of each, then of the second, ...
+/// Columns that the matrices do not have are zero.
+struct Tile<T, const N: usize> {
+    lines: Vec<Line<T>>,
+    run: usize,
+}
 
 impl<T: Scalar, const N: usize> Tile<T, N> {
-    fn new(rows: usize) -> Self {
-        Self(vec![Line::zero(); rows * N * RUN])
+    fn new(rows: usize, run: usize) -> Self {
+        Self { lines: vec![Line::zero(); rows * N * run], run }
     }
 
-    fn fill(&mut self, matrices: [Mat<'_, T>; N], rows: Range<usize>, first_column: usize) {
-        let mut runs = self.0.chunks_exact_mut(RUN);
+    fn fill(&mut self, matrices: [Mat<'_, T>; N], rows: impl Iterator<Item = usize>, first_column: usize) {
+        let mut runs = self.lines.chunks_exact_mut(self.run);
         for row in rows {
             for (matrix, run) in matrices.iter().zip(&mut runs) {
                 let from = &matrix.row(row)[first_column..];
-                let (to, rest) = T::scalars_mut(run).split_at_mut(from.len().min(WIDTH));
+                let to = T::scalars_mut(run);
+                let (to, rest) = to.split_at_mut(from.len().min(to.len()));
                 to.copy_from_slice(&from[..to.len()]);
                 rest.fill(T::zero());
             }
@@ -222,127 +280,131 @@ impl<T: Scalar, const N: usize> Tile<T, N> {
     }
 }
 
-/// `y[first + s][r] += weights_r . tile_s` for the pairs of the lists.
-struct Dots<'a, 'b, T, const N: usize> {
-    lists: &'a Lists,
-    /// Which receivers; the first is column 0 of `y`.
-    receivers: Range<usize>,
+/// `z[i][s] += weights_unit . x_s` for the i-th unit of a list and a team of samples.
+struct Dots<'a, T, const N: usize> {
+    /// Rows of `weights`.
+    list: &'a [usize],
     weights: &'a [Line<T>],
-    tile: &'a [Line<T>],
-    /// Row of `y` for giver 0.
-    first: usize,
-    y: &'a mut MatMut<'b, T>,
+    x: &'a [Line<T>],
+    /// By entry of the list.
+    z: &'a mut [[T; SAMPLES]],
 }
 
-impl<T: Scalar, const N: usize> Dots<'_, '_, T, N> {
-    /// `R` dot products at once: each load of the weights feeds them all.
+impl<T: Scalar, const N: usize> Dots<'_, T, N> {
+    /// `R` units at once.
     #[inline(always)]
-    fn some<S: Simd, const R: usize>(simd: S, weights: &[T::Vector<S>], tile: &[T::Vector<S>], at: &[u32]) -> [T; R] {
-        let len = weights.len();
-        let mut sums = [T::splat(simd, T::zero()); R];
-        let mut rows = [tile; R];
+    fn some<S: Simd, const R: usize>(
+        simd: S,
+        list: &[usize],
+        weights: &[T::Vector<S>],
+        x: &[T::Vector<S>],
+        z: &mut [[T; SAMPLES]],
+    ) {
+        let len = x.len() / SAMPLES;
+        let mut rows = [x; R];
         for r in 0..R {
-            rows[r] = &tile[at[r] as usize * len..][..len];
+            rows[r] = &weights[list[r] * len..][..len];
         }
+        let mut samples = [x; SAMPLES];
+        for s in 0..SAMPLES {
+            samples[s] = &x[s * len..][..len];
+        }
+        let mut sums = [[T::splat(simd, T::zero()); SAMPLES]; R];
         for i in 0..len {
             for r in 0..R {
-                sums[r] = T::vfma(simd, weights[i], rows[r][i], sums[r]);
+                for s in 0..SAMPLES {
+                    sums[r][s] = T::vfma(simd, rows[r][i], samples[s][i], sums[r][s]);
+                }
             }
         }
-        let mut totals = [T::zero(); R];
         for r in 0..R {
-            totals[r] = T::vsum(simd, sums[r]);
-        }
-        totals
-    }
-}
-
-impl<T: Scalar, const N: usize> WithSimd for Dots<'_, '_, T, N> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let tile = T::vectors::<S>(T::scalars(self.tile));
-        for (column, (r, weights)) in self.receivers.zip(self.weights.chunks_exact(N * RUN)).enumerate() {
-            let weights = T::vectors::<S>(T::scalars(weights));
-            let mut list = &self.lists.members[self.lists.starts[r]..self.lists.starts[r + 1]];
-            // Cut evenly, into pieces of at most eight: a lone sum would wait for its own multiply-adds.
-            let mut pieces = list.len().div_ceil(8);
-            while pieces > 0 {
-                let (at, rest) = list.split_at(list.len().div_ceil(pieces));
-                macro_rules! take {
-                    ($r:literal) => {{
-                        let sums = Self::some::<S, $r>(simd, weights, tile, at);
-                        for (&s, sum) in at.iter().zip(sums) {
-                            self.y.row(self.first + s as usize)[column] += sum;
-                        }
-                    }};
-                }
-                match at.len() {
-                    1 => take!(1),
-                    2 => take!(2),
-                    3 => take!(3),
-                    4 => take!(4),
-                    5 => take!(5),
-                    6 => take!(6),
-                    7 => take!(7),
-                    _ => take!(8),
-                }
-                list = rest;
-                pieces -= 1;
+            for s in 0..SAMPLES {
+                z[r][s] += T::vsum(simd, sums[r][s]);
             }
         }
     }
+
+    /// All units of a list, `R` at once.
+    #[inline(always)]
+    fn all<S: Simd, const R: usize>(self, simd: S) {
+        let weights = T::vectors::<S>(T::scalars(self.weights));
+        let x = T::vectors::<S>(T::scalars(self.x));
+        let whole = self.list.len() / R * R;
+        for (list, z) in self.list.chunks_exact(R).zip(self.z.chunks_exact_mut(R)) {
+            Self::some::<S, R>(simd, list, weights, x, z);
+        }
+        for (list, z) in self.list[whole..].chunks_exact(1).zip(self.z[whole..].chunks_exact_mut(1)) {
+            Self::some::<S, 1>(simd, list, weights, x, z);
+        }
+    }
 }
 
-/// `y_r += sum over the N and over r's list of coefficient tile_s`.
-struct Sums<'a, 'b, T, const N: usize> {
-    lists: &'a Lists,
-    /// By entry of the lists.
-    coefficients: &'a [[T; N]],
-    tile: &'a [Line<T>],
-    /// At most [`WIDTH`] columns.
-    y: &'a mut MatMut<'b, T>,
-}
-
-impl<T: Scalar, const N: usize> WithSimd for Sums<'_, '_, T, N> {
+impl<T: Scalar, const N: usize> WithSimd for Dots<'_, T, N> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let tile = T::vectors::<S>(T::scalars(self.tile));
-        // In vectors: a run, and a row of the tile.
-        let run = RUN * CHANNELS / T::lanes::<S>();
-        let row = N * run;
-        let mut aside = [Line::zero(); RUN];
-        for (r, bounds) in self.lists.starts.windows(2).enumerate() {
+        if S::REGISTER_COUNT >= 32 { self.all::<S, 4>(simd) } else { self.all::<S, 2>(simd) }
+    }
+}
+
+/// `z_r += sum over the N and over the list of coefficient x_s`, for each pair of receivers.
+struct Sums<'a, T, const N: usize, const M: usize> {
+    lists: &'a Lists<T, N, M>,
+    x: &'a [Line<T>],
+    /// A run for each receiver.
+    z: &'a mut [Line<T>],
+}
+
+impl<T: Scalar, const N: usize, const M: usize> Sums<'_, T, N, M> {
+    /// `V` vectors of both receivers at once.
+    #[inline(always)]
+    fn all<S: Simd, const V: usize>(self, simd: S) {
+        let x = T::vectors::<S>(T::scalars(self.x));
+        // Vectors of a run.
+        let run = SUM_RUN * CHANNELS / T::lanes::<S>();
+        for (bounds, z) in self.lists.starts.windows(2).zip(self.z.chunks_exact_mut(M * SUM_RUN)) {
             let members = &self.lists.members[bounds[0]..bounds[1]];
-            let coefficients = &self.coefficients[bounds[0]..bounds[1]];
-            let y = &mut *self.y.row(r);
-            let is_narrow = y.len() < WIDTH;
-            if is_narrow {
-                T::scalars_mut(&mut aside)[..y.len()].copy_from_slice(y);
-            }
-            let sums = T::vectors_mut::<S>(if is_narrow { T::scalars_mut(&mut aside) } else { y });
-            for (pass, sums) in sums.chunks_exact_mut(REGISTERS).enumerate() {
-                let mut registers = [T::splat(simd, T::zero()); REGISTERS];
-                registers.copy_from_slice(sums);
+            let coefficients = &self.lists.coefficients[bounds[0]..bounds[1]];
+            let z = T::vectors_mut::<S>(T::scalars_mut(z));
+            for first in (0..run).step_by(V) {
+                let mut sums = [[T::splat(simd, T::zero()); V]; M];
+                for r in 0..M {
+                    let z = &z[r * run + first..][..V];
+                    for v in 0..V {
+                        sums[r][v] = z[v];
+                    }
+                }
                 for (&s, coefficients) in members.iter().zip(coefficients) {
-                    let x = &tile[s as usize * row + pass * REGISTERS..];
                     for i in 0..N {
-                        let c = T::splat(simd, coefficients[i]);
-                        let x = &x[i * run..][..REGISTERS];
-                        for v in 0..REGISTERS {
-                            registers[v] = T::vfma(simd, c, x[v], registers[v]);
+                        let x = &x[(s as usize * N + i) * run + first..][..V];
+                        let mut c = [T::splat(simd, T::zero()); M];
+                        for r in 0..M {
+                            c[r] = T::splat(simd, coefficients[r][i]);
+                        }
+                        for v in 0..V {
+                            for r in 0..M {
+                                sums[r][v] = T::vfma(simd, c[r], x[v], sums[r][v]);
+                            }
                         }
                     }
                 }
-                sums.copy_from_slice(&registers);
-            }
-            if is_narrow {
-                let width = y.len();
-                y.copy_from_slice(&T::scalars_mut(&mut aside)[..width]);
+                for r in 0..M {
+                    let z = &mut z[r * run + first..][..V];
+                    for v in 0..V {
+                        z[v] = sums[r][v];
+                    }
+                }
             }
         }
+    }
+}
+
+impl<T: Scalar, const N: usize, const M: usize> WithSimd for Sums<'_, T, N, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if S::REGISTER_COUNT >= 32 || M == 1 { self.all::<S, 14>(simd) } else { self.all::<S, 7>(simd) }
     }
 }

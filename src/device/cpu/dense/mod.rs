@@ -79,3 +79,96 @@ fn add_bias<T: Scalar>(layer: &Dense, dz: &[T], vector: &mut [T], samples: usize
         db.iter_mut().zip(row).for_each(|(db, &dz)| *db += dz);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers without a pattern, from -1 to 1.
+    fn noise(len: usize, seed: u32) -> Vec<f64> {
+        let mixed = |i: u32| (i + 1).wrapping_mul(seed).wrapping_mul(0x9E37_79B9);
+        (0..len as u32)
+            .map(|i| f64::from((mixed(i) ^ mixed(i) >> 15).wrapping_mul(0x85EB_CA6B) >> 8) * 2f64.powi(-23) - 1.0)
+            .collect()
+    }
+
+    fn assert_close(what: &str, ours: &[f64], expected: &[f64]) {
+        for (i, (a, b)) in ours.iter().zip(expected).enumerate() {
+            assert!((a - b).abs() <= 1e-12 * (1.0 + b.abs()), "{what}, entry {i}: {a} instead of {b}");
+        }
+    }
+
+    /// Gated kernels against matrix products, for units that are on where `y` says so.
+    fn compare(inputs: usize, outputs: usize, samples: usize, directions: usize, y: &[f64], has_tx: bool) {
+        let what = format!("{inputs} to {outputs}, {samples} samples, {directions} directions, tangent of x: {has_tx}");
+        // Parameters of other layers lie on both sides.
+        let (weight, bias) = (3, 3 + inputs * outputs);
+        let pitch = bias + outputs + 2;
+        let layer = Dense { inputs, outputs, relu: true, weight, bias, pitch };
+        let (theta, vectors) = (noise(pitch, 1), noise(directions * pitch, 2));
+        let (x, all_tx) = (noise(samples * inputs, 3), noise(directions * samples * inputs, 4));
+        let tx = has_tx.then_some(&all_tx);
+        let y = &y.to_vec();
+
+        let run = |kernel: fn(&Dense, DenseTangent<'_, Cpu<f64>>)| {
+            let mut ty = vec![f64::NAN; directions * samples * outputs];
+            let (theta, vectors, x) = (&theta, &vectors, &x);
+            kernel(&layer, DenseTangent { samples, directions, theta, vectors, x, tx, y, ty: &mut ty });
+            ty
+        };
+        assert_close(&format!("ty, {what}"), &run(gated::tangent), &run(products::tangent));
+
+        let mut dz = noise(samples * outputs, 5);
+        mask(&layer, y, &mut dz);
+        let run = |kernel: fn(&Dense, DenseBackward<'_, Cpu<f64>>)| {
+            let (mut gradient, mut dx, mut dy) = (noise(pitch, 6), vec![f64::NAN; x.len()], dz.clone());
+            let (theta, x, gradient_out) = (&theta, &x, &mut gradient);
+            let dx_out = has_tx.then_some(&mut dx);
+            kernel(&layer, DenseBackward { samples, theta, x, y, dy: &mut dy, gradient: gradient_out, dx: dx_out });
+            (gradient, dx)
+        };
+        let (ours, expected) = (run(gated::backward), run(products::backward));
+        assert_close(&format!("gradient, {what}"), &ours.0, &expected.0);
+        if has_tx {
+            assert_close(&format!("dx, {what}"), &ours.1, &expected.1);
+        }
+
+        let mut tdz = noise(directions * samples * outputs, 7);
+        tdz.chunks_mut(samples * outputs).for_each(|tdz| mask(&layer, y, tdz));
+        let run = |kernel: fn(&Dense, DenseTangentBackward<'_, Cpu<f64>>)| {
+            let (mut all, mut tdx, mut tdy) = (noise(directions * pitch, 8), vec![f64::NAN; all_tx.len()], tdz.clone());
+            let (theta, vectors, x, dz) = (&theta, &vectors, &x, &dz);
+            let (tdy, products, tdx_out) = (&mut tdy, &mut all, has_tx.then_some(&mut tdx));
+            let call =
+                DenseTangentBackward { samples, directions, theta, vectors, x, tx, y, dz, tdy, products, tdx: tdx_out };
+            kernel(&layer, call);
+            (all, tdx)
+        };
+        let (ours, expected) = (run(gated::tangent_backward), run(products::tangent_backward));
+        assert_close(&format!("products, {what}"), &ours.0, &expected.0);
+        if has_tx {
+            assert_close(&format!("tdx, {what}"), &ours.1, &expected.1);
+        }
+    }
+
+    #[test]
+    fn gated_kernels_are_the_matrix_products_where_units_are_on() {
+        let shapes = [(1, 1, 1, 1), (5, 3, 2, 2), (225, 7, 33, 1), (448, 130, 5, 2), (449, 257, 18, 1), (30, 2, 70, 3)];
+        for (inputs, outputs, samples, directions) in shapes {
+            for has_tx in [true, false] {
+                let mixed = noise(samples * outputs, 9);
+                compare(inputs, outputs, samples, directions, &mixed, has_tx);
+                compare(inputs, outputs, samples, directions, &vec![0.0; mixed.len()], has_tx);
+                compare(inputs, outputs, samples, directions, &vec![1.0; mixed.len()], has_tx);
+            }
+        }
+    }
+
+    #[test]
+    fn lenets_hidden_layer_is_gated_and_its_logits_are_not() {
+        let layer = |inputs, outputs, relu| Dense { inputs, outputs, relu, weight: 0, bias: 0, pitch: 0 };
+        assert!(gated::pays(&layer(3136, 1024, true)));
+        assert!(!gated::pays(&layer(1024, 10, false)));
+        assert!(!gated::pays(&layer(16, 16, true)), "tiles would be nearly empty");
+    }
+}
