@@ -222,6 +222,7 @@ fn write_unfinished(
     }
     file.note("step", state.step);
     file.note("value", serde_json::to_string(&direction.value).expect("a number or null"));
+    file.note("scale", direction.scale);
     file.note("seconds", seconds);
     file.write(path)
 }
@@ -239,7 +240,11 @@ fn read_unfinished(path: &std::path::Path) -> Result<(TrainerState, DirectionSta
         mean_square: vector("mean_square")?,
         momenta: vector("momenta")?,
     };
-    let direction =
-        DirectionState { vector: vector("vector")?, velocity: vector("velocity")?, value: note(&file, path, "value")? };
+    let direction = DirectionState {
+        vector: vector("vector")?,
+        velocity: vector("velocity")?,
+        value: note(&file, path, "value")?,
+        scale: note(&file, path, "scale")?,
+    };
     Ok((state, direction, note(&file, path, "seconds")?))
 }

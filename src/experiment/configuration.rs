@@ -136,6 +136,8 @@ pub struct LinesConfiguration {
     pub profile_at: u64,
     /// Points of each of its curves.
     pub profile_points: usize,
+    /// Half width of its curves at equal distances in parameter space.
+    pub profile_reach: f64,
     /// Half widths, in alpha, of the small and the large range of figures 3 and 4.
     pub ranges: [f64; 2],
     /// What alpha is measured in, in figures 3 and 4.
@@ -305,6 +307,9 @@ impl Configuration {
         }
         if *fit_points < 3 || *profile_points < 3 || *per_decade == 0 {
             return usage("lines: fit_points and profile_points must be at least 3, per_decade at least 1".into());
+        }
+        if !(self.lines.profile_reach > 0.0 && self.lines.profile_reach.is_finite()) {
+            return usage(format!("lines.profile_reach {} must be positive", self.lines.profile_reach));
         }
         if !(*nearest > 0.0 && reach > nearest && reach.is_finite()) {
             return usage(format!("lines: reach {reach} must be above nearest {nearest}, and that above 0"));

@@ -79,7 +79,7 @@ pub fn estimate<D: Device>(
         let decades = (lines.reach / lines.nearest).log10();
         let grid = 2.0 * (decades * lines.per_decade as f64 + 1.0);
         let each = grid + (2 * lines.fit_points + lines.refinements) as f64;
-        let profiles = (4 * lines.profile_points) as f64;
+        let profiles = (6 * lines.profile_points) as f64;
         seconds += (pairs * spectra.at.len() as f64 * each + profiles) * samples as f64 * forward;
     }
     if wanted(&[AppendixB]) && !run.table("subset_error").exists() {

@@ -66,6 +66,8 @@ pub struct LineRow {
 pub struct ProfileRow {
     /// End of the spectrum.
     pub end: End,
+    /// What alpha is measured in.
+    pub scale: LineScale,
     /// Half width of the range that the point belongs to.
     pub range: f64,
     /// Step size.
@@ -187,6 +189,14 @@ fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
+/// The distance along the direction that alpha = 1 stands for.
+fn unit(scale: LineScale, jet: Jet) -> f64 {
+    match scale {
+        LineScale::Gradient => -jet.slope,
+        LineScale::Unit => -1.0,
+    }
+}
+
 /// What is looked at along one direction.
 struct Line {
     jet: Jet,
@@ -202,10 +212,7 @@ struct Line {
 
 impl Line {
     fn new(settings: &LinesConfiguration, grid: &[f64], jet: Jet, eigenvalue: f64) -> Self {
-        let unit = match settings.scale {
-            LineScale::Gradient => -jet.slope,
-            LineScale::Unit => -1.0,
-        };
+        let unit = unit(settings.scale, jet);
         let alphas = settings.ranges.map(|range| evenly(range, settings.fit_points));
         let cubic = cubic_minimum(jet);
         let inverse = finite(-jet.slope / eigenvalue.abs());
@@ -260,14 +267,17 @@ fn profiles<L: Landscape>(
     let jets = landscape.jets(theta, &directions)?;
     let mut changes = landscape.along(theta, &directions)?;
     let mut rows = Vec::new();
+    let [small, large] = settings.ranges;
+    let curves = [(settings.scale, small), (settings.scale, large), (LineScale::Unit, settings.profile_reach)];
     for (direction, (pair, jet)) in pairs.iter().zip(jets).enumerate() {
-        let unit = Line::new(settings, &[], jet, pair.value).unit;
-        for range in settings.ranges {
+        for (scale, range) in curves {
+            let unit = unit(scale, jet);
             let alphas = evenly(range, settings.profile_points);
             let probes: Vec<Probe> = alphas.iter().map(|a| Probe { direction, step: a * unit }).collect();
             rows.extend(alphas.iter().zip(&probes).zip(changes(&probes)?).map(|((&alpha, probe), change)| {
                 ProfileRow {
                     end: pair.end,
+                    scale,
                     range,
                     alpha,
                     loss: jet.loss + change,

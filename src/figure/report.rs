@@ -263,7 +263,7 @@ impl ReportFigure {
                     }
                 }
                 @if !self.caption.trim().is_empty() {
-                    figcaption { b { "Figure " (number) "." } " " (self.caption.trim()) }
+                    figcaption { (self.caption.trim()) }
                 }
             }
         }

@@ -14,12 +14,16 @@ use serde::{Deserialize, Serialize};
 
 /// Share of a new minibatch in the running estimate of the eigenvalue.
 const NEW: f64 = 0.1;
+/// How fast the largest curvature seen is forgotten, an update.
+const FORGET: f64 = 0.995;
 
 /// How the bottom eigenvector is estimated, and how far the parameters move along it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NegativeCurvature {
-    /// Rate of the descent of `v^T H v`. It is stable below `(1 + momentum) / lambda_1`.
+    /// Rate of the descent of `v^T H v`, in units of one over the largest `||H v~||` of late. No fixed rate would do: the
+    /// descent diverges above `(1 + momentum) / lambda_1`, and lambda_1 grows by orders of magnitude in a training. When it
+    /// begins to diverge v~ turns to the top eigenvector, `||H v~||` grows to lambda_1, and the descent is stable again.
     pub estimate_rate: f64,
     /// Momentum of that descent.
     pub momentum: f64,
@@ -31,7 +35,7 @@ pub struct NegativeCurvature {
 
 impl Default for NegativeCurvature {
     fn default() -> Self {
-        Self { estimate_rate: 0.01, momentum: 0.9, step_rate: 1.0, every: 1 }
+        Self { estimate_rate: 0.5, momentum: 0.9, step_rate: 1.0, every: 1 }
     }
 }
 
@@ -64,6 +68,8 @@ pub struct DirectionState {
     pub velocity: Vec<f32>,
     /// Running mean of the minibatches' `v~^T H v~`; none before the first.
     pub value: Option<f64>,
+    /// The largest `||H v~||` of late.
+    pub scale: f64,
 }
 
 impl DirectionState {
@@ -74,7 +80,12 @@ impl DirectionState {
         let uniform = |rng: &mut ChaCha8Rng| f64::from(rng.next_u32()) / 2f64.powi(32) - 0.5;
         let vector: Vec<f64> = (0..dim).map(|_| (0..12).map(|_| uniform(&mut rng)).sum()).collect();
         let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
-        Self { vector: vector.iter().map(|v| (v / norm) as f32).collect(), velocity: vec![0.0; dim], value: None }
+        Self {
+            vector: vector.iter().map(|v| (v / norm) as f32).collect(),
+            velocity: vec![0.0; dim],
+            value: None,
+            scale: 0.0,
+        }
     }
 }
 
@@ -85,6 +96,7 @@ pub struct Direction<D: Device> {
     velocity: D::Buffer,
     product: D::Buffer,
     value: Option<f64>,
+    scale: f64,
     dim: usize,
 }
 
@@ -102,6 +114,7 @@ impl<D: Device> Direction<D> {
             velocity: device.upload(&state.velocity)?,
             product: device.zeros(dim)?,
             value: state.value,
+            scale: state.scale,
             dim,
         })
     }
@@ -125,6 +138,7 @@ impl<D: Device> Direction<D> {
             vector: device.download(&self.vector, self.dim)?,
             velocity: device.download(&self.velocity, self.dim)?,
             value: self.value,
+            scale: self.scale,
         })
     }
 
@@ -133,7 +147,10 @@ impl<D: Device> Direction<D> {
     fn descend(&mut self, device: &D) -> Result<()> {
         let curvature = self.dot(device, &self.vector, &self.product)?;
         self.value = Some(self.value.map_or(curvature, |value| value + NEW * (curvature - value)));
-        let NegativeCurvature { estimate_rate: rate, momentum, .. } = self.settings;
+        let size = self.dot(device, &self.product, &self.product)?.sqrt();
+        self.scale = size.max(FORGET * self.scale);
+        let NegativeCurvature { estimate_rate, momentum, .. } = self.settings;
+        let rate = estimate_rate / self.scale.max(f64::MIN_POSITIVE);
         let Self { vector, velocity, product, dim, .. } = self;
         // velocity <- momentum velocity - rate (H v - (v^T H v) v)
         add(device, *dim, velocity, momentum, product, -rate);

@@ -148,7 +148,7 @@ fn a_quadratic_goes_through_all_experiments_exactly() {
         }
     }
     let profile: Vec<ProfileRow> = run.read_table("profile").unwrap();
-    assert_eq!(profile.len(), 2 * 2 * configuration.lines.profile_points);
+    assert_eq!(profile.len(), 2 * 3 * configuration.lines.profile_points);
     assert!(profile.iter().all(|p| (p.loss - p.quadratic).abs() < 1e-5 * p.loss.abs().max(1.0)));
 
     let rows: Vec<CurvatureRow> = run.read_table("curvature").unwrap();
@@ -209,7 +209,7 @@ fn everything_is_resumable(device: &str) {
     let borrow = |arguments: &[String]| arguments.iter().map(String::clone).collect::<Vec<_>>();
     let whole_arguments = tiny(device, &whole, &[]);
     let report = json(&whole_arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(report["findings"].as_array().unwrap().len(), 27);
+    assert_eq!(report["findings"].as_array().unwrap().len(), 28);
     assert!(report["hvps"].as_u64().unwrap() > 0);
 
     // Killed as soon as each of these is there, and continued.

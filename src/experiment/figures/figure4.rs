@@ -7,6 +7,10 @@ use crate::experiment::{Configuration, LineRow};
 use crate::figure::{Chart, Color, End, Mark, Ramp, Scale};
 use crate::run::RunDirectory;
 
+/// Where the axes turn from linear to logarithmic.
+const LINEAR: f64 = 0.5;
+const SCALE: Scale = Scale::SymLog { linear: LINEAR };
+
 /// A fit at one range: the curvature and the error that noise may have made.
 type Fit = fn(&LineRow) -> Option<(f64, f64)>;
 
@@ -28,7 +32,14 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
     );
     let chart = |r: usize| {
         let mut chart = Chart::new(format!("fit over |α| ≤ {}", ranges[r]), "eigenvalue", "curvature of the fit");
-        (chart.x_scale, chart.y_scale) = (Scale::SymLog { linear: 0.1 }, Scale::SymLog { linear: 0.1 });
+        (chart.x_scale, chart.y_scale) = (SCALE, SCALE);
+        // Both axes show the eigenvalues and the fits that are sound; what is in doubt may lie far outside.
+        let sound =
+            rows.iter().filter_map(|row| FITS[r](row).filter(|&f| !doubtful(f, row.eigenvalue))).map(|fit| fit.0);
+        let shown = rows.iter().map(|row| row.eigenvalue).chain(sound);
+        let ends = shown.fold((-LINEAR, LINEAR), |(low, high): (f64, f64), v| (low.min(v), high.max(v)));
+        let range = Some((1.5 * ends.0, 1.5 * ends.1));
+        (chart.x_range, chart.y_range) = (range, range);
         chart.series = by_step(
             &rows,
             Ramp::BlueGreen,
@@ -44,7 +55,8 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
     part.draw(
         "fig4",
         svg,
-        "One point an eigenvector and checkpoint. Hollow: rounding noise may move the fit by more than a tenth.",
+        "One point an eigenvector and checkpoint. Hollow: rounding noise may move the fit by more than a tenth; \
+         such points may also lie outside the panel.",
     );
 
     for (range, fit) in ranges.iter().zip(FITS) {

@@ -1,13 +1,13 @@
 //! Figure 5: the best step size along each eigenvector against the eigenvalue.
 
-use super::{BLUE, Part, RED, by_step, number, side_by_side, step_bar, steps_of};
+use super::{BLUE, Part, RED, by_step, half_width, number, side_by_side, step_bar, steps_of};
 use crate::Result;
 use crate::experiment::statistics::{median, rank_correlation, share};
 use crate::experiment::{Configuration, LineRow};
 use crate::figure::{Chart, Color, End, Mark, Ramp, Scale, Series};
 use crate::run::RunDirectory;
 
-/// Half widths of the two panels, as in the paper.
+/// Half widths of the two panels in the paper.
 const RANGES: [f64; 2] = [1.0, 100.0];
 
 /// A minimum that is inside the search and stands out of the noise.
@@ -37,7 +37,8 @@ pub(super) fn part(run: &RunDirectory, _: &Configuration) -> Result<Part> {
         chart.color_bar = step_bar(Ramp::RedYellow, &steps_of(&rows, |row| row.step));
         chart
     };
-    let svg = side_by_side("Inverse of the best step size against the eigenvalue", chart(RANGES[0]), chart(RANGES[1]))?;
+    let small = half_width(RANGES[0], &rows.iter().map(|r| r.eigenvalue).collect::<Vec<_>>());
+    let svg = side_by_side("Inverse of the best step size against the eigenvalue", chart(small), chart(RANGES[1]))?;
     part.draw("fig5", svg, "Hollow: the minimum is at the boundary of the search, or in the noise.");
     let svg = side_by_side("Best steps beyond the quadratic model", inverse_chart(&rows), cubic_chart(&rows))?;
     part.draw(

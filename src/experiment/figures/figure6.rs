@@ -1,13 +1,13 @@
 //! Figure 6: the best improvement of the loss along each eigenvector against the eigenvalue.
 
-use super::{Part, by_step, number, side_by_side, step_bar, steps_of};
+use super::{Part, by_step, half_width, number, side_by_side, step_bar, steps_of};
 use crate::Result;
 use crate::experiment::statistics::{median, rank_correlation};
 use crate::experiment::{Configuration, LineRow};
 use crate::figure::{Chart, Ramp, ReportTable, Scale};
 use crate::run::RunDirectory;
 
-/// Half widths of the two panels, as in the paper.
+/// Half widths of the two panels in the paper.
 const RANGES: [f64; 2] = [0.5, 5.0];
 
 pub(super) fn part(run: &RunDirectory, _: &Configuration) -> Result<Part> {
@@ -33,7 +33,9 @@ pub(super) fn part(run: &RunDirectory, _: &Configuration) -> Result<Part> {
         chart.color_bar = step_bar(Ramp::BlueGreen, &steps);
         chart
     };
-    let svg = side_by_side("Best loss improvement against the eigenvalue", chart(RANGES[0]), chart(RANGES[1]))?;
+    let small = half_width(RANGES[0], &rows.iter().map(|r| r.eigenvalue).collect::<Vec<_>>());
+    let large = RANGES[1].max(10.0 * small);
+    let svg = side_by_side("Best loss improvement against the eigenvalue", chart(small), chart(large))?;
     part.draw("fig6", svg, "Hollow: the minimum is at the boundary of the search, or in the noise.");
 
     let resolved: Vec<&LineRow> = rows.iter().filter(|r| r.resolved).collect();

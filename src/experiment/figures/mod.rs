@@ -223,6 +223,14 @@ fn by_step<R>(
     series
 }
 
+/// The paper's half width of a panel, or, where few eigenvalues are that small, the first of 1, 2, 5, 10, ... times it that
+/// takes in a fifth of them.
+fn half_width(of_paper: f64, eigenvalues: &[f64]) -> f64 {
+    let steps = (0..).flat_map(|decade| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(decade)));
+    let enough = |width: &f64| 5 * eigenvalues.iter().filter(|v| v.abs() <= *width).count() >= eigenvalues.len();
+    steps.map(|step| step * of_paper).take(20).find(enough).unwrap_or(of_paper)
+}
+
 /// How an end is spoken of.
 fn end_name(end: End) -> &'static str {
     match end {
@@ -258,5 +266,12 @@ mod tests {
         let texts = [0.0, 1.0, -12.345, 123.456, 0.012_345, 1e-5, 123_456.0, f64::NAN].map(number);
         assert_eq!(texts, ["0.000000", "1.000", "-12.35", "123.5", "0.01235", "1.00e-5", "1.23e5", "-"]);
         assert_eq!(percent(0.256), "26%");
+    }
+
+    #[test]
+    fn panels_are_as_wide_as_in_the_paper_or_as_they_must_be() {
+        assert_eq!(half_width(0.5, &[0.1, 3.0, -40.0]), 0.5);
+        assert_eq!(half_width(0.5, &[1.7, 3.0, -40.0]), 2.5);
+        assert_eq!(half_width(1.0, &[]), 1.0);
     }
 }
