@@ -1,6 +1,7 @@
 // conv_tangent_backward_weights.wgsl: partials of tdW = unroute(tdp) x^T + unroute(dp) tx^T and tdb = sum unroute(tdp).
 #import conv
 #import outer
+#import rows
 #import tile
 #import store_tile
 
@@ -25,25 +26,19 @@ fn store_bias(pair: u32, oc: u32, sum: f32) {
     partials[pair * (weights + layer.out_channels) + weights + oc] = sum;
 }
 
-fn codes(at: vec4<u32>) -> vec4<u32> {
-    return vec4(route[at.x], route[at.y], route[at.z], route[at.w]);
-}
-
-fn adjoints(at: vec4<u32>) -> vec4<f32> {
-    return vec4(dp[at.x], dp[at.y], dp[at.z], dp[at.w]);
-}
-
-fn tadjoints(at: vec4<u32>) -> vec4<f32> {
-    return vec4(tdp[at.x], tdp[at.y], tdp[at.z], tdp[at.w]);
-}
+#row_codes codes route
+#rows adjoints dp
+#rows tangent_adjoints tdp
 
 fn pixels(at: vec4<u32>) -> vec4<f32> {
     return vec4(images[at.x], images[at.y], images[at.z], images[at.w]);
 }
 
 // What of the adjoints belongs at this position of the windows.
-fn routed(adjoints: vec4<f32>, codes: vec4<u32>, position: u32) -> vec4<f32> {
-    return select(vec4(0.0), adjoints, codes == vec4(position));
+fn routed(adjoints: Rows, codes: Codes, position: u32) -> Rows {
+    let upper = select(vec4(0.0), adjoints.upper, codes.upper == vec4(position));
+    let lower = select(vec4(0.0), adjoints.lower, codes.lower == vec4(position));
+    return Rows(upper, lower);
 }
 
 // Rows are output channels, columns taps (ic, ky, kx); z the pair of slice and direction. All lanes walk the same pooled cells, so routes and
@@ -55,15 +50,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let pw = layer.width / 2u;
     let columns = layer.in_channels * layer.kernel * layer.kernel;
     let column = group.x * COLUMNS + lane;
-    if column >= columns { return; }
+    if past_end(column, lane, columns) { return; }
     let width = bordered_width();
     let tap = min(column + vec4(0u, 64u, 128u, 192u), vec4(columns - 1u));
     let taps = layer.kernel * layer.kernel;
     let reach = tap / taps * bordered_len() + tap % taps / layer.kernel * width + tap % layer.kernel;
 
     let row = group.y * ROWS;
-    let upper = min(row + vec4(0u, 1u, 2u, 3u), vec4(layer.out_channels - 1u)) * ph * pw;
-    let lower = min(row + vec4(4u, 5u, 6u, 7u), vec4(layer.out_channels - 1u)) * ph * pw;
+    let rows = row_offsets(lane, layer.out_channels - row, ph * pw);
     let pair = layer.base + group.z;
     let slice = pair / layer.directions;
     let direction = pair % layer.directions;
@@ -72,44 +66,40 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let begin = slice * layer.slice;
     let end = min(begin + layer.slice, layer.samples * ph);
     var sums = Tile();
-    var upper_bias = vec4(0.0);
-    var lower_bias = vec4(0.0);
+    var bias = Rows();
     for (var cells = begin; cells < end; cells++) {
         let n = cells / ph;
         let py = cells % ph;
         for (var px = 0u; px < pw; px++) {
-            let cell = (n * layer.out_channels * ph + py) * pw + px;
-            let uc = codes(cell + upper);
-            let lc = codes(cell + lower);
-            let utd = tadjoints(outputs + cell + upper);
-            let ltd = tadjoints(outputs + cell + lower);
-            upper_bias += select(vec4(0.0), utd, uc < vec4(DEAD));
-            lower_bias += select(vec4(0.0), ltd, lc < vec4(DEAD));
+            let cell = ((n * layer.out_channels + row) * ph + py) * pw + px;
+            let c = codes(cell, rows);
+            let td = tangent_adjoints(outputs + cell, rows);
+            bias.upper += select(vec4(0.0), td.upper, c.upper < vec4(DEAD));
+            bias.lower += select(vec4(0.0), td.lower, c.lower < vec4(DEAD));
             let at = n * layer.in_channels * bordered_len() + 2u * (py * width + px) + reach;
-            sums = add_tile(sums, routed(utd, uc, 0u), routed(ltd, lc, 0u), pixels(at));
-            sums = add_tile(sums, routed(utd, uc, 1u), routed(ltd, lc, 1u), pixels(at + 1u));
-            sums = add_tile(sums, routed(utd, uc, 2u), routed(ltd, lc, 2u), pixels(at + width));
-            sums = add_tile(sums, routed(utd, uc, 3u), routed(ltd, lc, 3u), pixels(at + width + 1u));
+            sums = add_tile(sums, routed(td, c, 0u), pixels(at));
+            sums = add_tile(sums, routed(td, c, 1u), pixels(at + 1u));
+            sums = add_tile(sums, routed(td, c, 2u), pixels(at + width));
+            sums = add_tile(sums, routed(td, c, 3u), pixels(at + width + 1u));
             if !first_layer {
-                let ud = adjoints(cell + upper);
-                let ld = adjoints(cell + lower);
+                let d = adjoints(cell, rows);
                 let t = inputs + at;
-                sums = add_tile(sums, routed(ud, uc, 0u), routed(ld, lc, 0u), pixels(t));
-                sums = add_tile(sums, routed(ud, uc, 1u), routed(ld, lc, 1u), pixels(t + 1u));
-                sums = add_tile(sums, routed(ud, uc, 2u), routed(ld, lc, 2u), pixels(t + width));
-                sums = add_tile(sums, routed(ud, uc, 3u), routed(ld, lc, 3u), pixels(t + width + 1u));
+                sums = add_tile(sums, routed(d, c, 0u), pixels(t));
+                sums = add_tile(sums, routed(d, c, 1u), pixels(t + 1u));
+                sums = add_tile(sums, routed(d, c, 2u), pixels(t + width));
+                sums = add_tile(sums, routed(d, c, 3u), pixels(t + width + 1u));
             }
         }
     }
     store_tile(pair, row, column, sums);
     if column == 0u {
-        store_bias(pair, row, upper_bias.x);
-        store_bias(pair, row + 1u, upper_bias.y);
-        store_bias(pair, row + 2u, upper_bias.z);
-        store_bias(pair, row + 3u, upper_bias.w);
-        store_bias(pair, row + 4u, lower_bias.x);
-        store_bias(pair, row + 5u, lower_bias.y);
-        store_bias(pair, row + 6u, lower_bias.z);
-        store_bias(pair, row + 7u, lower_bias.w);
+        store_bias(pair, row, bias.upper.x);
+        store_bias(pair, row + 1u, bias.upper.y);
+        store_bias(pair, row + 2u, bias.upper.z);
+        store_bias(pair, row + 3u, bias.upper.w);
+        store_bias(pair, row + 4u, bias.lower.x);
+        store_bias(pair, row + 5u, bias.lower.y);
+        store_bias(pair, row + 6u, bias.lower.z);
+        store_bias(pair, row + 7u, bias.lower.w);
     }
 }

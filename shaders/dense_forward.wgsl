@@ -1,6 +1,7 @@
 // dense_forward.wgsl: y = W x + b, then max(y, 0) if the layer has a ReLU.
 #import dense
 #import outer
+#import rows
 #import tile
 #import store_tile
 
@@ -17,32 +18,28 @@ fn store(direction: u32, o: u32, n: u32, sum: f32) {
     y[at] = select(value, 0.0, off);
 }
 
-fn w4(at: u32) -> vec4<f32> {
-    return vec4(theta[at], theta[at + 1u], theta[at + 2u], theta[at + 3u]);
+#row_quads weights theta
+
+fn columns(at: u32) -> vec4<f32> {
+    return vec4(xt[at], xt[at + 64u], xt[at + 128u], xt[at + 192u]);
 }
 
 // Rows are outputs, columns samples; four steps of the sum at a time.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let column = group.x * COLUMNS + lane;
-    if column >= layer.samples { return; }
+    if past_end(column, lane, layer.samples) { return; }
     let row = (layer.base + group.y) * ROWS;
-    let rows = min(vec4(row) + vec4(0u, 1u, 2u, 3u), vec4(layer.outputs - 1u));
-    let more = min(vec4(row) + vec4(4u, 5u, 6u, 7u), vec4(layer.outputs - 1u));
+    let weight = layer.weight + row * layer.inputs;
+    let rows = row_offsets(lane, layer.outputs - row, layer.inputs);
     var sums = Tile();
     for (var i = layer.begin; i < layer.end; i += 4u) {
-        let u = layer.weight + rows * layer.inputs + i;
-        let l = layer.weight + more * layer.inputs + i;
-        let upper = transpose(mat4x4<f32>(w4(u.x), w4(u.y), w4(u.z), w4(u.w)));
-        let lower = transpose(mat4x4<f32>(w4(l.x), w4(l.y), w4(l.z), w4(l.w)));
-        var at = i * layer.samples + column;
-        sums = add_tile(sums, upper[0], lower[0], vec4(xt[at], xt[at + 64u], xt[at + 128u], xt[at + 192u]));
-        at += layer.samples;
-        sums = add_tile(sums, upper[1], lower[1], vec4(xt[at], xt[at + 64u], xt[at + 128u], xt[at + 192u]));
-        at += layer.samples;
-        sums = add_tile(sums, upper[2], lower[2], vec4(xt[at], xt[at + 64u], xt[at + 128u], xt[at + 192u]));
-        at += layer.samples;
-        sums = add_tile(sums, upper[3], lower[3], vec4(xt[at], xt[at + 64u], xt[at + 128u], xt[at + 192u]));
+        let at = i * layer.samples + column;
+        let w = weights(weight + i, rows);
+        sums = add_tile(sums, Rows(w.upper[0], w.lower[0]), columns(at));
+        sums = add_tile(sums, Rows(w.upper[1], w.lower[1]), columns(at + layer.samples));
+        sums = add_tile(sums, Rows(w.upper[2], w.lower[2]), columns(at + 2u * layer.samples));
+        sums = add_tile(sums, Rows(w.upper[3], w.lower[3]), columns(at + 3u * layer.samples));
     }
     store_tile(0u, row, column, sums);
 }

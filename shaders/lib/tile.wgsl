@@ -12,7 +12,13 @@ struct Tile {
     lower: mat4x4<f32>,
 }
 
-// Adds the outer product of eight rows, in two halves, and four columns.
-fn add_tile(sums: Tile, upper: vec4<f32>, lower: vec4<f32>, columns: vec4<f32>) -> Tile {
-    return Tile(add_outer(sums.upper, upper, columns), add_outer(sums.lower, lower, columns));
+// Adds the outer product of eight rows and four columns.
+fn add_tile(sums: Tile, rows: Rows, columns: vec4<f32>) -> Tile {
+    return Tile(add_outer(sums.upper, rows.upper, columns), add_outer(sums.lower, rows.lower, columns));
+}
+
+// The first lane of eight whose columns, or items, lie past the end: it and those after it can stop. A lane before it
+// works on, even if its own are past the end, because it may hold a row that the others need.
+fn past_end(first: u32, lane: u32, count: u32) -> bool {
+    return first - lane % 8u >= count;
 }

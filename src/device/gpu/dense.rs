@@ -64,8 +64,11 @@ struct Product<'a> {
     rows: usize,
     columns: usize,
     directions: Range<usize>,
-    /// Length of the sums.
+    /// Length of the sums, and how many of them each entry has.
     terms: usize,
+    products: usize,
+    /// Scalars of its operands, each counted once.
+    scalars: usize,
 }
 
 impl Product<'_> {
@@ -73,20 +76,27 @@ impl Product<'_> {
         let (rows, columns) = (self.rows.div_ceil(TILE_ROWS), self.columns.div_ceil(TILE_COLUMNS));
         let (directions, first) = (self.directions.len(), to_u32(self.directions.start));
         for range in ranges(self.terms) {
-            // Twice, because the tangent kernels add two products.
-            let work = 2 * directions * self.rows * self.columns * range.len();
+            let work = self.products * directions * self.rows * self.columns * range.len();
+            let bytes = (4 * self.scalars) as f64 * range.len() as f64 / self.terms as f64 / rows as f64;
             for (rows, work) in gpu.queue.pieces(rows, work) {
                 gpu.queue.dispatch(Dispatch {
                     kernel: self.kernel,
                     first_layer: self.first_layer,
+                    layer: (self.params.inputs as usize, self.params.outputs as usize),
                     params: bytes_of(&Params { base: to_u32(rows.start), first, ..self.params.over(&range) }),
                     buffers: self.buffers,
                     grid: grid([columns, rows.len(), directions]),
                     work,
+                    bytes: (bytes * rows.len() as f64) as u64,
                 });
             }
         }
     }
+}
+
+/// Scalars of the weight, the input and the output.
+fn sizes(d: &Dense, samples: usize) -> [usize; 3] {
+    [d.inputs * d.outputs, samples * d.inputs, samples * d.outputs]
 }
 
 /// Asserts that a parameter vector holds this layer, and a block of them too.
@@ -98,6 +108,7 @@ fn assert_parameters(d: &Dense, theta: &Buffer, block: &Buffer, directions: usiz
 }
 
 pub(super) fn forward(gpu: &GpuDevice, d: &Dense, call: DenseForward<'_, GpuDevice>) {
+    let [w, x, y] = sizes(d, call.samples);
     assert_parameters(d, call.theta, call.theta, 1);
     call.x.holds("x", call.samples * d.inputs);
     call.y.holds("y", call.samples * d.outputs);
@@ -108,6 +119,8 @@ pub(super) fn forward(gpu: &GpuDevice, d: &Dense, call: DenseForward<'_, GpuDevi
         kernel: Kernel::DenseForward,
         first_layer: false,
         terms: d.inputs,
+        products: 1,
+        scalars: w + x + y,
         params: params(d, call.samples),
         buffers: &[&call.theta.raw, &xt, &call.y.raw],
         rows: d.outputs,
@@ -118,6 +131,7 @@ pub(super) fn forward(gpu: &GpuDevice, d: &Dense, call: DenseForward<'_, GpuDevi
 }
 
 pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevice>) {
+    let [w, x, y] = sizes(d, call.samples);
     assert_parameters(d, call.theta, call.vectors, call.directions);
     let inputs = call.samples * d.inputs;
     call.x.holds("x", inputs);
@@ -137,6 +151,8 @@ pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevi
             kernel: Kernel::DenseTangent,
             first_layer: call.tx.is_none(),
             terms: d.inputs,
+            products: 1 + usize::from(call.tx.is_some()),
+            scalars: (1 + directions.len()) * (w + x) + directions.len() * y,
             params: params(d, call.samples),
             buffers: &[&call.theta.raw, &call.vectors.raw, &xt, &call.y.raw, &call.ty.raw],
             rows: d.outputs,
@@ -148,6 +164,7 @@ pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevi
 }
 
 pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDevice>) {
+    let [w, x, y] = sizes(d, call.samples);
     assert_parameters(d, call.theta, call.gradient, 1);
     call.x.holds("x", call.samples * d.inputs);
     mask(gpu, d, call.samples, 1, call.y, call.dy);
@@ -156,6 +173,8 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
         kernel: Kernel::DenseBackwardWeights,
         first_layer: false,
         terms: call.samples,
+        products: 1,
+        scalars: x + y + 2 * w,
         params: params(d, call.samples),
         buffers: &[&call.x.raw, &dz.raw, &call.gradient.raw],
         rows: d.outputs,
@@ -173,6 +192,8 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
             kernel: Kernel::DenseBackwardInput,
             first_layer: false,
             terms: d.outputs,
+            products: 1,
+            scalars: w + x + y,
             params: params(d, call.samples),
             buffers: &[&call.theta.raw, &dzt, &dx.raw],
             rows: call.samples,
@@ -184,6 +205,7 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
 }
 
 pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBackward<'_, GpuDevice>) {
+    let [w, x, y] = sizes(d, call.samples);
     assert_parameters(d, call.theta, call.vectors, call.directions);
     assert_parameters(d, call.theta, call.products, call.directions);
     call.x.holds("x", call.samples * d.inputs);
@@ -199,6 +221,8 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
         kernel: Kernel::DenseTangentBackwardWeights,
         first_layer: call.tx.is_none(),
         terms: call.samples,
+        products: 1 + usize::from(call.tx.is_some()),
+        scalars: (1 + call.directions) * (x + y) + 2 * call.directions * w,
         params: params(d, call.samples),
         buffers: &[&call.x.raw, &tx.raw, &call.dz.raw, &tdz.raw, &call.products.raw],
         rows: d.outputs,
@@ -219,6 +243,8 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
             kernel: Kernel::DenseTangentBackwardInput,
             first_layer: false,
             terms: d.outputs,
+            products: 2,
+            scalars: (1 + directions.len()) * (w + y) + directions.len() * x,
             params: params(d, call.samples),
             buffers: &[&call.theta.raw, &call.vectors.raw, &dzt, &tdx.raw],
             rows: call.samples,
@@ -243,10 +269,12 @@ fn mask(gpu: &GpuDevice, d: &Dense, samples: usize, directions: usize, y: &Buffe
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::ReluMask,
             first_layer: false,
+            layer: (d.inputs, d.outputs),
             params: bytes_of(&params(d, samples)),
             buffers: &[&y.raw, &dy.raw],
             grid: flat(outputs, directions),
-            work: (directions * outputs) as u64,
+            work: 0,
+            bytes: (4 * (1 + 2 * directions) * outputs) as u64,
         });
     }
 }
@@ -257,7 +285,9 @@ fn add_bias(gpu: &GpuDevice, d: &Dense, samples: usize, directions: usize, dz: &
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::ColumnSums,
             first_layer: false,
-            work: (directions * d.outputs * range.len()) as u64,
+            layer: (d.inputs, d.outputs),
+            work: 0,
+            bytes: (4 * directions * d.outputs * range.len()) as u64,
             params: bytes_of(&params(d, samples).over(&range)),
             buffers: &[&dz.raw, &to.raw],
             grid: flat(d.outputs, directions),

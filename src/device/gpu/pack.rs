@@ -115,10 +115,12 @@ impl Order {
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::Pack,
             first_layer: false,
+            layer: (0, 0),
             params: bytes_of(&params),
             buffers: &[from.one, from.many, to],
             grid: flat(self.len(), 1 + directions),
-            work: ((1 + directions) * self.len()) as u64,
+            work: 0,
+            bytes: (8 * (1 + directions) * self.len()) as u64,
         });
     }
 }
