@@ -6,7 +6,7 @@
 #import store_rows
 #import unpool
 
-@group(0) @binding(0) var<storage, read> weights: array<f32>; // (OC, K, K, IC8): IC padded to a multiple of 8
+@group(0) @binding(0) var<storage, read> weights: array<f32>; // (OC, K, K, IC16): IC padded to a multiple of 16
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>; // (N, IC, H, W)
@@ -45,7 +45,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let cells = (layer.height / 2u) * (layer.width / 2u);
     let y = item / across % down * 2u + layer.kernel / 2u;
     let x = item % across * 2u + layer.kernel / 2u;
-    let step = (layer.in_channels + 7u) / 8u * 8u;
+    let step = (layer.in_channels + ROWS - 1u) / ROWS * ROWS;
     let rows = row_offsets(lane, ROWS, 1u);
     var w = group.y * ROWS;
     var sums = Tile();

@@ -17,7 +17,14 @@ fn store(direction: u32, oc: u32, column: u32, sum: f32) {
     partials[direction * layer.out_channels * (columns + 1u) + oc * columns + column] = sum;
 }
 
-fn store_bias(slice: u32, oc: u32, sum: f32) {
+fn store_bias(slice: u32, oc: u32, sums: vec4<f32>) {
+    store_one_bias(slice, oc, sums.x);
+    store_one_bias(slice, oc + 1u, sums.y);
+    store_one_bias(slice, oc + 2u, sums.z);
+    store_one_bias(slice, oc + 3u, sums.w);
+}
+
+fn store_one_bias(slice: u32, oc: u32, sum: f32) {
     if oc >= layer.out_channels { return; }
     let weights = layer.out_channels * layer.in_channels * layer.kernel * layer.kernel;
     partials[slice * (weights + layer.out_channels) + weights + oc] = sum;
@@ -32,9 +39,12 @@ fn pixels(at: vec4<u32>) -> vec4<f32> {
 
 // What of the adjoints belongs at this position of the windows.
 fn routed(adjoints: Rows, codes: Codes, position: u32) -> Rows {
-    let upper = select(vec4(0.0), adjoints.upper, codes.upper == vec4(position));
-    let lower = select(vec4(0.0), adjoints.lower, codes.lower == vec4(position));
-    return Rows(upper, lower);
+    return Rows(
+        select(vec4(0.0), adjoints.a, codes.a == vec4(position)),
+        select(vec4(0.0), adjoints.b, codes.b == vec4(position)),
+        select(vec4(0.0), adjoints.c, codes.c == vec4(position)),
+        select(vec4(0.0), adjoints.d, codes.d == vec4(position)),
+    );
 }
 
 // Rows are output channels, columns taps (ic, ky, kx); z the slice. All lanes walk the same pooled cells, so routes and
@@ -66,8 +76,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let cell = ((n * layer.out_channels + row) * ph + py) * pw + px;
             let c = codes(cell, rows);
             let d = adjoints(cell, rows);
-            bias.upper += select(vec4(0.0), d.upper, c.upper < vec4(DEAD));
-            bias.lower += select(vec4(0.0), d.lower, c.lower < vec4(DEAD));
+            bias.a += select(vec4(0.0), d.a, c.a < vec4(DEAD));
+            bias.b += select(vec4(0.0), d.b, c.b < vec4(DEAD));
+            bias.c += select(vec4(0.0), d.c, c.c < vec4(DEAD));
+            bias.d += select(vec4(0.0), d.d, c.d < vec4(DEAD));
             let at = n * layer.in_channels * bordered_len() + 2u * (py * width + px) + reach;
             sums = add_tile(sums, routed(d, c, 0u), pixels(at));
             sums = add_tile(sums, routed(d, c, 1u), pixels(at + 1u));
@@ -77,13 +89,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     store_tile(slice, row, column, sums);
     if column == 0u {
-        store_bias(slice, row, bias.upper.x);
-        store_bias(slice, row + 1u, bias.upper.y);
-        store_bias(slice, row + 2u, bias.upper.z);
-        store_bias(slice, row + 3u, bias.upper.w);
-        store_bias(slice, row + 4u, bias.lower.x);
-        store_bias(slice, row + 5u, bias.lower.y);
-        store_bias(slice, row + 6u, bias.lower.z);
-        store_bias(slice, row + 7u, bias.lower.w);
+        store_bias(slice, row, bias.a);
+        store_bias(slice, row + 4u, bias.b);
+        store_bias(slice, row + 8u, bias.c);
+        store_bias(slice, row + 12u, bias.d);
     }
 }

@@ -6,7 +6,7 @@
 #import store_rows
 
 @group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim), for the bias
-@group(0) @binding(1) var<storage, read> weights: array<f32>; // (IC, K, K, OC8): OC padded to a multiple of 8
+@group(0) @binding(1) var<storage, read> weights: array<f32>; // (IC, K, K, OC16): OC padded to a multiple of 16
 @group(0) @binding(2) var<storage, read> images: array<f32>; // (N, IC, H + 2 (K/2), W + 2 (K/2)): x with a border
 @group(0) @binding(3) var<storage, read_write> p: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(4) var<storage, read_write> route: array<u32>; // (N, OC, PH, PW)
@@ -40,7 +40,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let item = min(first, items - 1u);
     let width = bordered_width();
     let corner = item / (ph * pw) * layer.in_channels * bordered_len() + item / pw % ph * 2u * width + item % pw * 2u;
-    let step = (layer.out_channels + 7u) / 8u * 8u;
+    let step = (layer.out_channels + ROWS - 1u) / ROWS * ROWS;
     let rows = row_offsets(lane, ROWS, 1u);
     var w = group.y * ROWS;
     var sums = Tile();

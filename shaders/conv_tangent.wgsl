@@ -6,7 +6,7 @@
 #import store_rows
 
 @group(0) @binding(0) var<storage, read> vectors: array<f32>; // (K, pitch), for the bias
-@group(0) @binding(1) var<storage, read> weights: array<f32>; // (1 + K, IC, K, K, OC8): W and then tW, OC padded
+@group(0) @binding(1) var<storage, read> weights: array<f32>; // (1 + K, IC, K, K, OC16): W and then tW, OC padded
 @group(0) @binding(2) var<storage, read> images: array<f32>; // (1 + K, N, IC, H + 2 (K/2), W + 2 (K/2)): x, then tx, bordered
 @group(0) @binding(3) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(4) var<storage, read_write> tp: array<f32>; // (K, N, OC, PH, PW)
@@ -27,8 +27,8 @@ fn store(direction: u32, oc: u32, item: u32, sums: vec4<f32>) {
 #rows weight_rows weights
 
 // Rows are output channels, columns the four positions of the window of one pooled cell (n, py, px). Three of the four are
-// thrown away, which is still the cheapest: two loads give each position eight channels of both products, where the routed
-// positions of eight channels are up to eight different places.
+// thrown away, which is still the cheapest: two loads give each position sixteen channels of both products, where the routed
+// positions of sixteen channels are up to sixteen different places.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let ph = layer.height / 2u;
@@ -40,7 +40,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let width = bordered_width();
     let corner = item / (ph * pw) * layer.in_channels * bordered_len() + item / pw % ph * 2u * width + item % pw * 2u;
     let tangents = (1u + group.z) * layer.samples * layer.in_channels * bordered_len();
-    let step = (layer.out_channels + 7u) / 8u * 8u;
+    let step = (layer.out_channels + ROWS - 1u) / ROWS * ROWS;
     let rows = row_offsets(lane, ROWS, 1u);
     let vector = (1u + group.z) * layer.in_channels * layer.kernel * layer.kernel * step;
     var w = group.y * ROWS;

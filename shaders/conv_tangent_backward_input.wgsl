@@ -6,7 +6,7 @@
 #import store_rows
 #import unpool
 
-@group(0) @binding(0) var<storage, read> weights: array<f32>; // (1 + K, OC, K, K, IC8): W and then tW, IC padded
+@group(0) @binding(0) var<storage, read> weights: array<f32>; // (1 + K, OC, K, K, IC16): W and then tW, IC padded
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read> tdp: array<f32>; // (K, N, OC, PH, PW)
@@ -50,7 +50,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let tangents = direction * layer.samples * layer.out_channels * cells;
     let y = item / across % down * 2u + layer.kernel / 2u;
     let x = item % across * 2u + layer.kernel / 2u;
-    let step = (layer.in_channels + 7u) / 8u * 8u;
+    let step = (layer.in_channels + ROWS - 1u) / ROWS * ROWS;
     let rows = row_offsets(lane, ROWS, 1u);
     let vector = (1u + group.z) * layer.out_channels * layer.kernel * layer.kernel * step;
     var w = group.y * ROWS;

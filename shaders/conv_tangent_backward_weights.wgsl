@@ -20,7 +20,14 @@ fn store(direction: u32, oc: u32, column: u32, sum: f32) {
     partials[direction * layer.out_channels * (columns + 1u) + oc * columns + column] = sum;
 }
 
-fn store_bias(pair: u32, oc: u32, sum: f32) {
+fn store_bias(pair: u32, oc: u32, sums: vec4<f32>) {
+    store_one_bias(pair, oc, sums.x);
+    store_one_bias(pair, oc + 1u, sums.y);
+    store_one_bias(pair, oc + 2u, sums.z);
+    store_one_bias(pair, oc + 3u, sums.w);
+}
+
+fn store_one_bias(pair: u32, oc: u32, sum: f32) {
     if oc >= layer.out_channels { return; }
     let weights = layer.out_channels * layer.in_channels * layer.kernel * layer.kernel;
     partials[pair * (weights + layer.out_channels) + weights + oc] = sum;
@@ -36,9 +43,12 @@ fn pixels(at: vec4<u32>) -> vec4<f32> {
 
 // What of the adjoints belongs at this position of the windows.
 fn routed(adjoints: Rows, codes: Codes, position: u32) -> Rows {
-    let upper = select(vec4(0.0), adjoints.upper, codes.upper == vec4(position));
-    let lower = select(vec4(0.0), adjoints.lower, codes.lower == vec4(position));
-    return Rows(upper, lower);
+    return Rows(
+        select(vec4(0.0), adjoints.a, codes.a == vec4(position)),
+        select(vec4(0.0), adjoints.b, codes.b == vec4(position)),
+        select(vec4(0.0), adjoints.c, codes.c == vec4(position)),
+        select(vec4(0.0), adjoints.d, codes.d == vec4(position)),
+    );
 }
 
 // Rows are output channels, columns taps (ic, ky, kx); z the pair of slice and direction. All lanes walk the same pooled cells, so routes and
@@ -70,36 +80,38 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var cells = begin; cells < end; cells++) {
         let n = cells / ph;
         let py = cells % ph;
+        let cell = ((n * layer.out_channels + row) * ph + py) * pw;
+        let at = n * layer.in_channels * bordered_len() + 2u * py * width + reach;
         for (var px = 0u; px < pw; px++) {
-            let cell = ((n * layer.out_channels + row) * ph + py) * pw + px;
-            let c = codes(cell, rows);
-            let td = tangent_adjoints(outputs + cell, rows);
-            bias.upper += select(vec4(0.0), td.upper, c.upper < vec4(DEAD));
-            bias.lower += select(vec4(0.0), td.lower, c.lower < vec4(DEAD));
-            let at = n * layer.in_channels * bordered_len() + 2u * (py * width + px) + reach;
-            sums = add_tile(sums, routed(td, c, 0u), pixels(at));
-            sums = add_tile(sums, routed(td, c, 1u), pixels(at + 1u));
-            sums = add_tile(sums, routed(td, c, 2u), pixels(at + width));
-            sums = add_tile(sums, routed(td, c, 3u), pixels(at + width + 1u));
-            if !first_layer {
-                let d = adjoints(cell, rows);
-                let t = inputs + at;
-                sums = add_tile(sums, routed(d, c, 0u), pixels(t));
-                sums = add_tile(sums, routed(d, c, 1u), pixels(t + 1u));
-                sums = add_tile(sums, routed(d, c, 2u), pixels(t + width));
-                sums = add_tile(sums, routed(d, c, 3u), pixels(t + width + 1u));
-            }
+            let c = codes(cell + px, rows);
+            let td = tangent_adjoints(outputs + cell + px, rows);
+            bias.a += select(vec4(0.0), td.a, c.a < vec4(DEAD));
+            bias.b += select(vec4(0.0), td.b, c.b < vec4(DEAD));
+            bias.c += select(vec4(0.0), td.c, c.c < vec4(DEAD));
+            bias.d += select(vec4(0.0), td.d, c.d < vec4(DEAD));
+            let i = at + 2u * px;
+            sums = add_tile(sums, routed(td, c, 0u), pixels(i));
+            sums = add_tile(sums, routed(td, c, 1u), pixels(i + 1u));
+            sums = add_tile(sums, routed(td, c, 2u), pixels(i + width));
+            sums = add_tile(sums, routed(td, c, 3u), pixels(i + width + 1u));
+        }
+        if first_layer { continue; }
+        // The second product in a loop of its own: with both in one, AMD's scalar registers do not suffice.
+        for (var px = 0u; px < pw; px++) {
+            let c = codes(cell + px, rows);
+            let d = adjoints(cell + px, rows);
+            let t = inputs + at + 2u * px;
+            sums = add_tile(sums, routed(d, c, 0u), pixels(t));
+            sums = add_tile(sums, routed(d, c, 1u), pixels(t + 1u));
+            sums = add_tile(sums, routed(d, c, 2u), pixels(t + width));
+            sums = add_tile(sums, routed(d, c, 3u), pixels(t + width + 1u));
         }
     }
     store_tile(pair, row, column, sums);
     if column == 0u {
-        store_bias(pair, row, bias.upper.x);
-        store_bias(pair, row + 1u, bias.upper.y);
-        store_bias(pair, row + 2u, bias.upper.z);
-        store_bias(pair, row + 3u, bias.upper.w);
-        store_bias(pair, row + 4u, bias.lower.x);
-        store_bias(pair, row + 5u, bias.lower.y);
-        store_bias(pair, row + 6u, bias.lower.z);
-        store_bias(pair, row + 7u, bias.lower.w);
+        store_bias(pair, row, bias.a);
+        store_bias(pair, row + 4u, bias.b);
+        store_bias(pair, row + 8u, bias.c);
+        store_bias(pair, row + 12u, bias.d);
     }
 }

@@ -6,7 +6,7 @@
 #import store_tile
 
 @group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
-@group(0) @binding(1) var<storage, read> dzt: array<f32>; // (O, N8): dz transposed, N padded to a multiple of 8
+@group(0) @binding(1) var<storage, read> dzt: array<f32>; // (O, N16): dz transposed, N padded to a multiple of 16
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>; // (N, I)
 
 fn store(direction: u32, n: u32, i: u32, sum: f32) {
@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let column = group.x * COLUMNS + lane;
     if past_end(column, lane, layer.inputs) { return; }
     let row = (layer.base + group.y) * ROWS;
-    let step = (layer.samples + 7u) / 8u * 8u;
+    let step = (layer.samples + ROWS - 1u) / ROWS * ROWS;
     let rows = row_offsets(lane, ROWS, 1u);
     var sums = Tile();
     for (var o = layer.begin; o < layer.end; o++) {

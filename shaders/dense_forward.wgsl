@@ -36,10 +36,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = layer.begin; i < layer.end; i += 4u) {
         let at = i * layer.samples + column;
         let w = weights(weight + i, rows);
-        sums = add_tile(sums, Rows(w.upper[0], w.lower[0]), columns(at));
-        sums = add_tile(sums, Rows(w.upper[1], w.lower[1]), columns(at + layer.samples));
-        sums = add_tile(sums, Rows(w.upper[2], w.lower[2]), columns(at + 2u * layer.samples));
-        sums = add_tile(sums, Rows(w.upper[3], w.lower[3]), columns(at + 3u * layer.samples));
+        sums = add_tile(sums, w.x, columns(at));
+        sums = add_tile(sums, w.y, columns(at + layer.samples));
+        sums = add_tile(sums, w.z, columns(at + 2u * layer.samples));
+        sums = add_tile(sums, w.w, columns(at + 3u * layer.samples));
     }
     store_tile(0u, row, column, sums);
 }

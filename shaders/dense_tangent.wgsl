@@ -44,19 +44,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sums = Tile();
     for (var i = layer.begin; i < layer.end; i += 4u) {
         let at = i * layer.samples + column;
-        let tw = tangent_weights(vector + i, rows);
-        sums = add_tile(sums, Rows(tw.upper[0], tw.lower[0]), columns(at));
-        sums = add_tile(sums, Rows(tw.upper[1], tw.lower[1]), columns(at + layer.samples));
-        sums = add_tile(sums, Rows(tw.upper[2], tw.lower[2]), columns(at + 2u * layer.samples));
-        sums = add_tile(sums, Rows(tw.upper[3], tw.lower[3]), columns(at + 3u * layer.samples));
-        if !first_layer {
-            let t = tangents + at;
-            let w = weights(weight + i, rows);
-            sums = add_tile(sums, Rows(w.upper[0], w.lower[0]), columns(t));
-            sums = add_tile(sums, Rows(w.upper[1], w.lower[1]), columns(t + layer.samples));
-            sums = add_tile(sums, Rows(w.upper[2], w.lower[2]), columns(t + 2u * layer.samples));
-            sums = add_tile(sums, Rows(w.upper[3], w.lower[3]), columns(t + 3u * layer.samples));
-        }
+        let w = tangent_weights(vector + i, rows);
+        sums = add_tile(sums, w.x, columns(at));
+        sums = add_tile(sums, w.y, columns(at + layer.samples));
+        sums = add_tile(sums, w.z, columns(at + 2u * layer.samples));
+        sums = add_tile(sums, w.w, columns(at + 3u * layer.samples));
+    }
+    // The second product in a loop of its own: with both in one, AMD's scalar registers do not suffice.
+    for (var i = layer.begin; !first_layer && i < layer.end; i += 4u) {
+        let at = tangents + i * layer.samples + column;
+        let w = weights(weight + i, rows);
+        sums = add_tile(sums, w.x, columns(at));
+        sums = add_tile(sums, w.y, columns(at + layer.samples));
+        sums = add_tile(sums, w.z, columns(at + 2u * layer.samples));
+        sums = add_tile(sums, w.w, columns(at + 3u * layer.samples));
     }
     store_tile(direction, row, column, sums);
 }

@@ -7,7 +7,7 @@
 
 @group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
 @group(0) @binding(1) var<storage, read> vectors: array<f32>; // (K, pitch)
-@group(0) @binding(2) var<storage, read> dzt: array<f32>; // (1 + K, O, N8): dz and then tdz, transposed, N padded
+@group(0) @binding(2) var<storage, read> dzt: array<f32>; // (1 + K, O, N16): dz and then tdz, transposed, N padded
 @group(0) @binding(3) var<storage, read_write> tdx: array<f32>; // (K, N, I)
 
 fn store(direction: u32, n: u32, i: u32, sum: f32) {
@@ -34,7 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = (layer.base + group.y) * ROWS;
     let direction = layer.first + group.z;
     let vector = direction * layer.pitch;
-    let step = (layer.samples + 7u) / 8u * 8u;
+    let step = (layer.samples + ROWS - 1u) / ROWS * ROWS;
     let rows = row_offsets(lane, ROWS, 1u);
     let tangents = (1u + group.z) * layer.outputs * step;
     var sums = Tile();

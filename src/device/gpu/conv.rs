@@ -318,7 +318,9 @@ impl Split {
     fn new(c: &Conv, samples: usize, directions: usize) -> Self {
         let tiles = [c.patch_len().div_ceil(TILE_COLUMNS), c.out_channels.div_ceil(TILE_ROWS)];
         let invocations = tiles[0] * tiles[1] * WORKGROUP;
-        let (slice, slices) = slices(samples * c.pooled_height(), 1 + c.pooled_width(), invocations * directions);
+        // The tangent kernel walks a pooled row twice.
+        let trips = 1 + 2 * c.pooled_width();
+        let (slice, slices) = slices(samples * c.pooled_height(), trips, invocations * directions);
         Self { slice, slices, directions, tiles, len: c.weight_len() + c.out_channels }
     }
 

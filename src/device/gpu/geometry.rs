@@ -14,12 +14,12 @@ pub(super) const WORKGROUP: usize = 64;
 
 /// Rows of the tile of sums that each invocation keeps in registers; the same rows for a whole workgroup. `ROWS` in
 /// shaders/lib/tile.wgsl.
-pub(super) const TILE_ROWS: usize = 8;
+pub(super) const TILE_ROWS: usize = 16;
 
 /// Columns of a workgroup: four for each invocation. `COLUMNS` in shaders/lib/tile.wgsl.
 pub(super) const TILE_COLUMNS: usize = 4 * WORKGROUP;
 
-/// Scalars beyond the end of every buffer: a tile at the edge reads up to 255 columns or 7 rows past the last one.
+/// Scalars beyond the end of every buffer: a tile at the edge reads up to 255 columns or 15 rows past the last one.
 pub(super) const ROOM: usize = TILE_COLUMNS;
 
 /// Invocations that fill a large GPU: sums are sliced until there are as many.

@@ -121,24 +121,29 @@ fn snippet(name: &str, loads: RowLoads) -> &'static str {
     found.unwrap_or_else(|| panic!("no shader snippet is called {name}")).1
 }
 
-/// `T(binding[at + rows.upper.x], ...)` for the four rows of a half.
-fn half(binding: &str, half: &str) -> String {
-    let loads = ["x", "y", "z", "w"].map(|row| format!("{binding}[at + rows.{half}.{row}]"));
-    format!("vec4({})", loads.join(", "))
+/// The names of a tile's rows, four each, and of the four in a vector.
+const FOURS: [&str; 4] = ["a", "b", "c", "d"];
+const LANES: [&str; 4] = ["x", "y", "z", "w"];
+
+/// `binding[at + rows.a.x], ...`: all rows, four to a vector.
+fn each_row(binding: &str) -> String {
+    let four =
+        |four: &str| format!("vec4({})", LANES.map(|row| format!("{binding}[at + rows.{four}.{row}]")).join(", "));
+    FOURS.map(four).join(", ")
 }
 
 fn rows(name: &str, binding: &str, loads: RowLoads) -> String {
     let body = match loads {
-        RowLoads::Each => format!("Rows({}, {})", half(binding, "upper"), half(binding, "lower")),
-        RowLoads::Shared => format!("spread({binding}[at + rows.own])"),
+        RowLoads::Each => format!("Rows({})", each_row(binding)),
+        RowLoads::Shared => format!("spread({binding}[at + rows.own], {binding}[at + rows.more])"),
     };
     format!("fn {name}(at: u32, rows: Offsets) -> Rows {{ return {body}; }}")
 }
 
 fn row_codes(name: &str, binding: &str, loads: RowLoads) -> String {
     let body = match loads {
-        RowLoads::Each => format!("Codes({}, {})", half(binding, "upper"), half(binding, "lower")),
-        RowLoads::Shared => format!("spread_codes({binding}[at + rows.own])"),
+        RowLoads::Each => format!("Codes({})", each_row(binding)),
+        RowLoads::Shared => format!("spread_codes({binding}[at + rows.own], {binding}[at + rows.more])"),
     };
     format!("fn {name}(at: u32, rows: Offsets) -> Codes {{ return {body}; }}")
 }
@@ -148,15 +153,13 @@ fn row_quads(name: &str, binding: &str, loads: RowLoads) -> String {
         let loads = [0, 1, 2, 3].map(|step| format!("{binding}[at + {row} + {step}u]"));
         format!("vec4({})", loads.join(", "))
     };
+    let four = |four: &str| {
+        let rows = LANES.map(|row| quad(&format!("rows.{four}.{row}")));
+        format!("transpose(mat4x4<f32>({}))", rows.join(", "))
+    };
     let body = match loads {
-        RowLoads::Each => {
-            let half = |half: &str| {
-                let rows = ["x", "y", "z", "w"].map(|row| quad(&format!("rows.{half}.{row}")));
-                format!("transpose(mat4x4<f32>({}))", rows.join(", "))
-            };
-            format!("Quads({}, {})", half("upper"), half("lower"))
-        }
-        RowLoads::Shared => format!("spread_quads({})", quad("rows.own")),
+        RowLoads::Each => format!("quads({})", FOURS.map(four).join(", ")),
+        RowLoads::Shared => format!("spread_quads({}, {})", quad("rows.own"), quad("rows.more")),
     };
     format!("fn {name}(at: u32, rows: Offsets) -> Quads {{ return {body}; }}")
 }
