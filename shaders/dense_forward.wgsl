@@ -1,4 +1,4 @@
-// dense_forward.wgsl: y = W x + b, then max(y, 0) if the layer has a ReLU.
+// dense_forward.wgsl: partials of W x, one per slice of the inputs.
 #import dense
 #import outer
 #import rows
@@ -7,15 +7,12 @@
 
 @group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
 @group(0) @binding(1) var<storage, read> xt: array<f32>; // (I4, N): x transposed, I padded with zeros to a multiple of 4
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // (N, O)
+@group(0) @binding(2) var<storage, read_write> partials: array<f32>; // (slices, N, O)
 
+// `direction` is the slice here.
 fn store(direction: u32, o: u32, n: u32, sum: f32) {
     if o >= layer.outputs || n >= layer.samples { return; }
-    let at = n * layer.outputs + o;
-    var value = sum;
-    if layer.begin == 0u { value += theta[layer.bias + o]; } else { value += y[at]; }
-    let off = layer.end >= layer.inputs && layer.relu != 0u && value < 0.0;
-    y[at] = select(value, 0.0, off);
+    partials[(direction * layer.samples + n) * layer.outputs + o] = sum;
 }
 
 #row_quads weights theta
@@ -33,7 +30,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let weight = layer.weight + row * layer.inputs;
     let rows = row_offsets(lane, layer.outputs - row, layer.inputs);
     var sums = Tile();
-    for (var i = layer.begin; i < layer.end; i += 4u) {
+    let end = min((group.z + 1u) * layer.slice, layer.inputs);
+    for (var i = group.z * layer.slice; i < end; i += 4u) {
         let at = i * layer.samples + column;
         let w = weights(weight + i, rows);
         sums = add_tile(sums, w.x, columns(at));
@@ -41,5 +39,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sums = add_tile(sums, w.z, columns(at + 2u * layer.samples));
         sums = add_tile(sums, w.w, columns(at + 3u * layer.samples));
     }
-    store_tile(0u, row, column, sums);
+    store_tile(group.z, row, column, sums);
 }

@@ -207,6 +207,8 @@ fn kernels(arguments: &KernelsArguments, printer: &Printer) -> Result<()> {
     let objective = Objective::new(&**gpu, &network, &samples, DEFAULT_CHUNK)?;
     let mut product = Product::new(&objective, &arguments.problem)?;
     let ceilings = gpu.ceilings()?;
+    // The first product also compiles the kernels.
+    product.run()?;
     let before = gpu.host_seconds();
     let mut calls = 0;
     let seconds = median(arguments.problem.repeats, || {

@@ -50,7 +50,9 @@ kernels! {
     ConvTangentBackwardInput "conv_tangent_backward_input" conv::Params, Read Read Read Read Write;
     SumPartials "sum_partials" conv::SumParams, Read Write;
     DenseForward "dense_forward" dense::Params, Read Read Write;
-    DenseTangent "dense_tangent" dense::Params, Read Read Read Read Write;
+    DenseForwardSum "dense_forward_sum" dense::Params, Read Read Write;
+    DenseTangent "dense_tangent" dense::Params, Read Read Read Write;
+    DenseTangentSum "dense_tangent_sum" dense::Params, Read Read Read Write;
     DenseBackwardWeights "dense_backward_weights" dense::Params, Read Read Write;
     DenseBackwardInput "dense_backward_input" dense::Params, Read Read Write;
     DenseTangentBackwardWeights "dense_tangent_backward_weights" dense::Params, Read Read Read Read Write;
