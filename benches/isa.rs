@@ -5,11 +5,12 @@
 //! spills, how many subgroups a SIMD holds, and in the innermost loop with the most multiply-adds, how many of the vector
 //! instructions are fused multiply-adds: that share bounds the share of peak. It runs nothing.
 //!
-//! It fails if any kernel spills, or if a hot kernel misses the marks below on RDNA2. `cargo bench --bench isa -- NAME --asm`
+//! These are the portable kernels, not the variants for software adapters. It fails if any kernel spills, or if a hot kernel
+//! misses the marks below on RDNA2. `cargo bench --bench isa -- NAME --asm`
 //! prints one kernel's machine code. wgpu cannot open the driver's null device, so this talks to Vulkan through ash.
 
 use ash::{khr, vk};
-use eigenscope::device::gpu::shader::{KERNELS, KernelSpec, expand};
+use eigenscope::device::gpu::shader::{KERNELS, KernelSpec, RowLoads, expand};
 use naga::back::{pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -17,7 +18,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-/// RDNA2, RDNA3 and Vega; Mesa 22.3 does not know navi31 yet.
+/// RDNA2, which every Mesa in use knows, RDNA3, which 22.3 does not know yet, and Vega.
 const FAMILIES: [&str; 3] = ["navi21", "navi31", "vega20"];
 
 /// Where nearly all of a Hessian-vector product's time goes.
@@ -57,7 +58,14 @@ fn main() -> ExitCode {
             .envs([(CHILD, family), ("RADV_FORCE_FAMILY", family), ("NODEVICE_SELECT", "1")])
             .envs([("VK_DRIVER_FILES", &driver), ("VK_ICD_FILENAMES", &driver)])
             .status();
-        good &= status.is_ok_and(|status| status.success());
+        match status {
+            Ok(status) if status.success() => {}
+            // A driver that does not know the family ends the process with a signal.
+            Ok(status) if status.code().is_none() && family != FAMILIES[0] => {
+                println!("\n{family}: this Mesa does not know it");
+            }
+            _ => good = false,
+        }
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -281,7 +289,7 @@ impl Compiler {
 
 /// SPIR-V without checks, as the device compiles it, and the number of bindings.
 fn spirv(kernel: &KernelSpec) -> (Vec<u32>, u32) {
-    let source = expand(kernel.source);
+    let source = expand(kernel.source, RowLoads::Each);
     let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
     let info = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES)
         .validate(&module)

@@ -1,11 +1,12 @@
 // conv_backward_input.wgsl: dx = W^T unroute(dp).
 #import conv
 #import outer
+#import rows
 #import tile
 #import store_rows
 #import unpool
 
-@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>; // (OC, K, K, IC8): IC padded to a multiple of 8
+@group(0) @binding(0) var<storage, read> weights: array<f32>; // (OC, K, K, IC16): IC padded to a multiple of 16
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>; // (N, IC, H, W)
@@ -30,18 +31,23 @@ fn dz(at: u32, bit: u32) -> f32 {
     return select(0.0, dp[at], route[at] == bit);
 }
 
+#rows weight_rows weights
+
 // Rows are input channels, columns 2x2 neighbouring pixels; the loop over kx walks the adjoint to the left.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (layer.width + 1u) / 2u;
     let down = (layer.height + 1u) / 2u;
-    let item = layer.base + group.x * 64u + lane;
-    if item >= layer.samples * down * across { return; }
+    let first = layer.base + group.x * 64u + lane;
+    let items = layer.samples * down * across;
+    if past_end(first, lane, items) { return; }
+    let item = min(first, items - 1u);
     let cells = (layer.height / 2u) * (layer.width / 2u);
     let y = item / across % down * 2u + layer.kernel / 2u;
     let x = item % across * 2u + layer.kernel / 2u;
-    let step = (layer.in_channels + 7u) / 8u * 2u;
-    var w = group.y * 2u;
+    let step = (layer.in_channels + ROWS - 1u) / ROWS * ROWS;
+    let rows = row_offsets(lane, ROWS, 1u);
+    var w = group.y * ROWS;
     var sums = Tile();
     for (var oc = 0u; oc < layer.out_channels; oc++) {
         let plane = (item / (across * down) * layer.out_channels + oc) * cells;
@@ -57,11 +63,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 cell = column_cell(x - kx);
                 bit = column_bit(x - kx);
                 let left = vec2(dz(upper + cell, upper_bit + bit), dz(lower + cell, lower_bit + bit));
-                sums = add_tile(sums, weights[w], weights[w + 1u], vec4(left.x, right.x, left.y, right.y));
+                sums = add_tile(sums, weight_rows(w, rows), vec4(left.x, right.x, left.y, right.y));
                 right = left;
                 w += step;
             }
         }
     }
-    store_rows(0u, group.y * ROWS, item, sums);
+    if first < items { store_rows(0u, group.y * ROWS, item, sums); }
 }

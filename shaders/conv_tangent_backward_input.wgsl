@@ -1,11 +1,12 @@
 // conv_tangent_backward_input.wgsl: tdx = W^T unroute(tdp) + tW^T unroute(dp).
 #import conv
 #import outer
+#import rows
 #import tile
 #import store_rows
 #import unpool
 
-@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>; // (1 + K, OC, K, K, IC8): W and then tW, IC padded
+@group(0) @binding(0) var<storage, read> weights: array<f32>; // (1 + K, OC, K, K, IC16): W and then tW, IC padded
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read> tdp: array<f32>; // (K, N, OC, PH, PW)
@@ -33,21 +34,26 @@ fn dz(at: u32, tangents: u32, bit: u32) -> vec2<f32> {
     return select(vec2(0.0), vec2(dp[at], tdp[tangents + at]), route[at] == bit);
 }
 
+#rows weight_rows weights
+
 // Rows are input channels, columns 2x2 neighbouring pixels; the loop over kx walks the adjoint to the left.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (layer.width + 1u) / 2u;
     let down = (layer.height + 1u) / 2u;
-    let item = layer.base + group.x * 64u + lane;
-    if item >= layer.samples * down * across { return; }
+    let first = layer.base + group.x * 64u + lane;
+    let items = layer.samples * down * across;
+    if past_end(first, lane, items) { return; }
+    let item = min(first, items - 1u);
     let cells = (layer.height / 2u) * (layer.width / 2u);
     let direction = layer.first + group.z;
     let tangents = direction * layer.samples * layer.out_channels * cells;
     let y = item / across % down * 2u + layer.kernel / 2u;
     let x = item % across * 2u + layer.kernel / 2u;
-    let step = (layer.in_channels + 7u) / 8u * 2u;
+    let step = (layer.in_channels + ROWS - 1u) / ROWS * ROWS;
+    let rows = row_offsets(lane, ROWS, 1u);
     let vector = (1u + group.z) * layer.out_channels * layer.kernel * layer.kernel * step;
-    var w = group.y * 2u;
+    var w = group.y * ROWS;
     var sums = Tile();
     for (var oc = 0u; oc < layer.out_channels; oc++) {
         let plane = (item / (across * down) * layer.out_channels + oc) * cells;
@@ -67,13 +73,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let lower_left = dz(lower + cell, tangents, lower_bit + bit);
                 let adjoints = vec4(upper_left.x, upper_right.x, lower_left.x, lower_right.x);
                 let tadjoints = vec4(upper_left.y, upper_right.y, lower_left.y, lower_right.y);
-                sums = add_tile(sums, weights[w], weights[w + 1u], tadjoints);
-                sums = add_tile(sums, weights[vector + w], weights[vector + w + 1u], adjoints);
+                sums = add_tile(sums, weight_rows(w, rows), tadjoints);
+                sums = add_tile(sums, weight_rows(vector + w, rows), adjoints);
                 upper_right = upper_left;
                 lower_right = lower_left;
                 w += step;
             }
         }
     }
-    store_rows(direction, group.y * ROWS, item, sums);
+    if first < items { store_rows(direction, group.y * ROWS, item, sums); }
 }

@@ -1,6 +1,7 @@
 // conv_tangent_backward_weights.wgsl: partials of tdW = unroute(tdp) x^T + unroute(dp) tx^T and tdb = sum unroute(tdp).
 #import conv
 #import outer
+#import rows
 #import tile
 #import store_tile
 
@@ -19,31 +20,35 @@ fn store(direction: u32, oc: u32, column: u32, sum: f32) {
     partials[direction * layer.out_channels * (columns + 1u) + oc * columns + column] = sum;
 }
 
-fn store_bias(pair: u32, oc: u32, sum: f32) {
+fn store_bias(pair: u32, oc: u32, sums: vec4<f32>) {
+    store_one_bias(pair, oc, sums.x);
+    store_one_bias(pair, oc + 1u, sums.y);
+    store_one_bias(pair, oc + 2u, sums.z);
+    store_one_bias(pair, oc + 3u, sums.w);
+}
+
+fn store_one_bias(pair: u32, oc: u32, sum: f32) {
     if oc >= layer.out_channels { return; }
     let weights = layer.out_channels * layer.in_channels * layer.kernel * layer.kernel;
     partials[pair * (weights + layer.out_channels) + weights + oc] = sum;
 }
 
-fn codes(at: vec4<u32>) -> vec4<u32> {
-    return vec4(route[at.x], route[at.y], route[at.z], route[at.w]);
-}
-
-fn adjoints(at: vec4<u32>) -> vec4<f32> {
-    return vec4(dp[at.x], dp[at.y], dp[at.z], dp[at.w]);
-}
-
-fn tadjoints(at: vec4<u32>) -> vec4<f32> {
-    return vec4(tdp[at.x], tdp[at.y], tdp[at.z], tdp[at.w]);
-}
+#row_codes codes route
+#rows adjoints dp
+#rows tangent_adjoints tdp
 
 fn pixels(at: vec4<u32>) -> vec4<f32> {
     return vec4(images[at.x], images[at.y], images[at.z], images[at.w]);
 }
 
 // What of the adjoints belongs at this position of the windows.
-fn routed(adjoints: vec4<f32>, codes: vec4<u32>, position: u32) -> vec4<f32> {
-    return select(vec4(0.0), adjoints, codes == vec4(position));
+fn routed(adjoints: Rows, codes: Codes, position: u32) -> Rows {
+    return Rows(
+        select(vec4(0.0), adjoints.a, codes.a == vec4(position)),
+        select(vec4(0.0), adjoints.b, codes.b == vec4(position)),
+        select(vec4(0.0), adjoints.c, codes.c == vec4(position)),
+        select(vec4(0.0), adjoints.d, codes.d == vec4(position)),
+    );
 }
 
 // Rows are output channels, columns taps (ic, ky, kx); z the pair of slice and direction. All lanes walk the same pooled cells, so routes and
@@ -55,15 +60,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let pw = layer.width / 2u;
     let columns = layer.in_channels * layer.kernel * layer.kernel;
     let column = group.x * COLUMNS + lane;
-    if column >= columns { return; }
+    if past_end(column, lane, columns) { return; }
     let width = bordered_width();
     let tap = min(column + vec4(0u, 64u, 128u, 192u), vec4(columns - 1u));
     let taps = layer.kernel * layer.kernel;
     let reach = tap / taps * bordered_len() + tap % taps / layer.kernel * width + tap % layer.kernel;
 
     let row = group.y * ROWS;
-    let upper = min(row + vec4(0u, 1u, 2u, 3u), vec4(layer.out_channels - 1u)) * ph * pw;
-    let lower = min(row + vec4(4u, 5u, 6u, 7u), vec4(layer.out_channels - 1u)) * ph * pw;
+    let rows = row_offsets(lane, layer.out_channels - row, ph * pw);
     let pair = layer.base + group.z;
     let slice = pair / layer.directions;
     let direction = pair % layer.directions;
@@ -72,44 +76,42 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let begin = slice * layer.slice;
     let end = min(begin + layer.slice, layer.samples * ph);
     var sums = Tile();
-    var upper_bias = vec4(0.0);
-    var lower_bias = vec4(0.0);
+    var bias = Rows();
     for (var cells = begin; cells < end; cells++) {
         let n = cells / ph;
         let py = cells % ph;
+        let cell = ((n * layer.out_channels + row) * ph + py) * pw;
+        let at = n * layer.in_channels * bordered_len() + 2u * py * width + reach;
         for (var px = 0u; px < pw; px++) {
-            let cell = (n * layer.out_channels * ph + py) * pw + px;
-            let uc = codes(cell + upper);
-            let lc = codes(cell + lower);
-            let utd = tadjoints(outputs + cell + upper);
-            let ltd = tadjoints(outputs + cell + lower);
-            upper_bias += select(vec4(0.0), utd, uc < vec4(DEAD));
-            lower_bias += select(vec4(0.0), ltd, lc < vec4(DEAD));
-            let at = n * layer.in_channels * bordered_len() + 2u * (py * width + px) + reach;
-            sums = add_tile(sums, routed(utd, uc, 0u), routed(ltd, lc, 0u), pixels(at));
-            sums = add_tile(sums, routed(utd, uc, 1u), routed(ltd, lc, 1u), pixels(at + 1u));
-            sums = add_tile(sums, routed(utd, uc, 2u), routed(ltd, lc, 2u), pixels(at + width));
-            sums = add_tile(sums, routed(utd, uc, 3u), routed(ltd, lc, 3u), pixels(at + width + 1u));
-            if !first_layer {
-                let ud = adjoints(cell + upper);
-                let ld = adjoints(cell + lower);
-                let t = inputs + at;
-                sums = add_tile(sums, routed(ud, uc, 0u), routed(ld, lc, 0u), pixels(t));
-                sums = add_tile(sums, routed(ud, uc, 1u), routed(ld, lc, 1u), pixels(t + 1u));
-                sums = add_tile(sums, routed(ud, uc, 2u), routed(ld, lc, 2u), pixels(t + width));
-                sums = add_tile(sums, routed(ud, uc, 3u), routed(ld, lc, 3u), pixels(t + width + 1u));
-            }
+            let c = codes(cell + px, rows);
+            let td = tangent_adjoints(outputs + cell + px, rows);
+            bias.a += select(vec4(0.0), td.a, c.a < vec4(DEAD));
+            bias.b += select(vec4(0.0), td.b, c.b < vec4(DEAD));
+            bias.c += select(vec4(0.0), td.c, c.c < vec4(DEAD));
+            bias.d += select(vec4(0.0), td.d, c.d < vec4(DEAD));
+            let i = at + 2u * px;
+            sums = add_tile(sums, routed(td, c, 0u), pixels(i));
+            sums = add_tile(sums, routed(td, c, 1u), pixels(i + 1u));
+            sums = add_tile(sums, routed(td, c, 2u), pixels(i + width));
+            sums = add_tile(sums, routed(td, c, 3u), pixels(i + width + 1u));
+        }
+        if first_layer { continue; }
+        // The second product in a loop of its own: with both in one, AMD's scalar registers do not suffice.
+        for (var px = 0u; px < pw; px++) {
+            let c = codes(cell + px, rows);
+            let d = adjoints(cell + px, rows);
+            let t = inputs + at + 2u * px;
+            sums = add_tile(sums, routed(d, c, 0u), pixels(t));
+            sums = add_tile(sums, routed(d, c, 1u), pixels(t + 1u));
+            sums = add_tile(sums, routed(d, c, 2u), pixels(t + width));
+            sums = add_tile(sums, routed(d, c, 3u), pixels(t + width + 1u));
         }
     }
     store_tile(pair, row, column, sums);
     if column == 0u {
-        store_bias(pair, row, upper_bias.x);
-        store_bias(pair, row + 1u, upper_bias.y);
-        store_bias(pair, row + 2u, upper_bias.z);
-        store_bias(pair, row + 3u, upper_bias.w);
-        store_bias(pair, row + 4u, lower_bias.x);
-        store_bias(pair, row + 5u, lower_bias.y);
-        store_bias(pair, row + 6u, lower_bias.z);
-        store_bias(pair, row + 7u, lower_bias.w);
+        store_bias(pair, row, bias.a);
+        store_bias(pair, row + 4u, bias.b);
+        store_bias(pair, row + 8u, bias.c);
+        store_bias(pair, row + 12u, bias.d);
     }
 }

@@ -1,11 +1,12 @@
 // dense_backward_input.wgsl: dx = dz W.
 #import dense
 #import outer
+#import rows
 #import tile
 #import store_tile
 
 @group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
-@group(0) @binding(1) var<storage, read> dzt: array<vec4<f32>>; // (O, N8): dz transposed, N padded to a multiple of 8
+@group(0) @binding(1) var<storage, read> dzt: array<f32>; // (O, N16): dz transposed, N padded to a multiple of 16
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>; // (N, I)
 
 fn store(direction: u32, n: u32, i: u32, sum: f32) {
@@ -13,6 +14,8 @@ fn store(direction: u32, n: u32, i: u32, sum: f32) {
     let at = n * layer.inputs + i;
     if layer.begin == 0u { dx[at] = sum; } else { dx[at] += sum; }
 }
+
+#rows adjoints dzt
 
 fn columns(at: u32) -> vec4<f32> {
     return vec4(theta[at], theta[at + 64u], theta[at + 128u], theta[at + 192u]);
@@ -22,13 +25,13 @@ fn columns(at: u32) -> vec4<f32> {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let column = group.x * COLUMNS + lane;
-    if column >= layer.inputs { return; }
+    if past_end(column, lane, layer.inputs) { return; }
     let row = (layer.base + group.y) * ROWS;
-    let step = (layer.samples + 7u) / 8u * 2u;
+    let step = (layer.samples + ROWS - 1u) / ROWS * ROWS;
+    let rows = row_offsets(lane, ROWS, 1u);
     var sums = Tile();
     for (var o = layer.begin; o < layer.end; o++) {
-        let z = o * step + row / 4u;
-        sums = add_tile(sums, dzt[z], dzt[z + 1u], columns(layer.weight + o * layer.inputs + column));
+        sums = add_tile(sums, adjoints(o * step + row, rows), columns(layer.weight + o * layer.inputs + column));
     }
     store_tile(0u, row, column, sums);
 }

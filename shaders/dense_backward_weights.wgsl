@@ -1,6 +1,7 @@
 // dense_backward_weights.wgsl: dW += dz^T x.
 #import dense
 #import outer
+#import rows
 #import tile
 #import store_tile
 
@@ -13,9 +14,7 @@ fn store(direction: u32, o: u32, i: u32, sum: f32) {
     gradient[layer.weight + o * layer.inputs + i] += sum;
 }
 
-fn rows(at: u32) -> vec4<f32> {
-    return vec4(dz[at], dz[at + 1u], dz[at + 2u], dz[at + 3u]);
-}
+#rows adjoints dz
 
 fn columns(at: u32) -> vec4<f32> {
     return vec4(x[at], x[at + 64u], x[at + 128u], x[at + 192u]);
@@ -25,12 +24,13 @@ fn columns(at: u32) -> vec4<f32> {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let column = group.x * COLUMNS + lane;
-    if column >= layer.inputs { return; }
+    if past_end(column, lane, layer.inputs) { return; }
     let row = (layer.base + group.y) * ROWS;
+    let rows = row_offsets(lane, ROWS, 1u);
     var sums = Tile();
     for (var n = layer.begin; n < layer.end; n++) {
         let z = n * layer.outputs + row;
-        sums = add_tile(sums, rows(z), rows(z + 4u), columns(n * layer.inputs + column));
+        sums = add_tile(sums, adjoints(z, rows), columns(n * layer.inputs + column));
     }
     store_tile(0u, row, column, sums);
 }

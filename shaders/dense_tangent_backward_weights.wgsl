@@ -1,6 +1,7 @@
 // dense_tangent_backward_weights.wgsl: tdW += tdz^T x + dz^T tx.
 #import dense
 #import outer
+#import rows
 #import tile
 #import store_tile
 
@@ -17,13 +18,8 @@ fn store(direction: u32, o: u32, i: u32, sum: f32) {
     products[direction * layer.pitch + layer.weight + o * layer.inputs + i] += sum;
 }
 
-fn rows(at: u32) -> vec4<f32> {
-    return vec4(dz[at], dz[at + 1u], dz[at + 2u], dz[at + 3u]);
-}
-
-fn tangent_rows(at: u32) -> vec4<f32> {
-    return vec4(tdz[at], tdz[at + 1u], tdz[at + 2u], tdz[at + 3u]);
-}
+#rows adjoints dz
+#rows tangent_adjoints tdz
 
 fn columns(at: u32) -> vec4<f32> {
     return vec4(x[at], x[at + 64u], x[at + 128u], x[at + 192u]);
@@ -37,17 +33,18 @@ fn tangent_columns(at: u32) -> vec4<f32> {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let column = group.x * COLUMNS + lane;
-    if column >= layer.inputs { return; }
+    if past_end(column, lane, layer.inputs) { return; }
     let row = (layer.base + group.y) * ROWS;
     let outputs = group.z * layer.samples * layer.outputs;
     let inputs = group.z * layer.samples * layer.inputs;
+    let rows = row_offsets(lane, ROWS, 1u);
     var sums = Tile();
     for (var n = layer.begin; n < layer.end; n++) {
         let z = n * layer.outputs + row;
         let i = n * layer.inputs + column;
-        sums = add_tile(sums, tangent_rows(outputs + z), tangent_rows(outputs + z + 4u), columns(i));
+        sums = add_tile(sums, tangent_adjoints(outputs + z, rows), columns(i));
         if !first_layer {
-            sums = add_tile(sums, rows(z), rows(z + 4u), tangent_columns(inputs + i));
+            sums = add_tile(sums, adjoints(z, rows), tangent_columns(inputs + i));
         }
     }
     store_tile(group.z, row, column, sums);

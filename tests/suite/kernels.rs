@@ -5,7 +5,7 @@
 
 mod families;
 
-use crate::support::gpu;
+use crate::support::{gpu, portable_gpu};
 use eigenscope::device::cpu::CpuDevice;
 use eigenscope::device::gpu::{self, GpuDevice};
 use eigenscope::device::{Columns, Device, Gram, LossBackward};
@@ -34,14 +34,18 @@ fn agree(what: &str, got: &[Output], want: &[Output]) {
 #[test]
 fn conv_kernels_agree_with_the_twin() {
     for case in CONV_CASES {
-        agree(&format!("{case:?}"), &conv(gpu(), case), &conv(&CpuDevice::<f64>::new(), case));
+        let twin = conv(&CpuDevice::<f64>::new(), case);
+        agree(&format!("{case:?}"), &conv(gpu(), case), &twin);
+        agree(&format!("portable, {case:?}"), &conv(portable_gpu(), case), &twin);
     }
 }
 
 #[test]
 fn dense_kernels_agree_with_the_twin() {
     for case in DENSE_CASES {
-        agree(&format!("{case:?}"), &dense(gpu(), case), &dense(&CpuDevice::<f64>::new(), case));
+        let twin = dense(&CpuDevice::<f64>::new(), case);
+        agree(&format!("{case:?}"), &dense(gpu(), case), &twin);
+        agree(&format!("portable, {case:?}"), &dense(portable_gpu(), case), &twin);
     }
 }
 
@@ -83,11 +87,13 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("conv_tangent", "code >= 2u", "code >= 1u"),
     ("conv_backward_weights", "pixels(at + width)", "pixels(at)"),
     ("conv_backward_input", "column_bit(x + 1u)", "column_bit(x)"),
-    ("conv_tangent_backward_weights", "routed(ld, lc, 2u)", "routed(ld, lc, 1u)"),
-    ("conv_tangent_backward_input", "weights[vector + w]", "weights[w]"),
+    ("conv_tangent_backward_weights", "routed(d, c, 2u)", "routed(d, c, 1u)"),
+    ("conv_tangent_backward_input", "weight_rows(vector + w", "weight_rows(w"),
     ("sum_partials", "slice = 0u", "slice = 1u"),
-    ("dense_forward", "value < 0.0", "value < 0.1"),
-    ("dense_tangent", "!(y[primal] > 0.0)", "!(y[primal] > 0.1)"),
+    ("dense_forward", "columns(at + layer.samples)", "columns(at)"),
+    ("dense_forward_sum", "sum < 0.0", "sum < 0.1"),
+    ("dense_tangent", "(1u + direction)", "1u"),
+    ("dense_tangent_sum", "!(y[i] > 0.0)", "!(y[i] > 0.1)"),
     ("dense_backward_weights", "+= sum", "= sum"),
     ("dense_backward_input", "o < layer.end", "o + 1u < layer.end"),
     ("dense_tangent_backward_weights", "group.z * layer.samples * layer.outputs", "0u"),
@@ -108,7 +114,9 @@ const FAULTS: &[(&str, &str, &str)] = &[
 #[test]
 fn a_fault_in_any_kernel_is_seen() {
     let listed: Vec<_> = FAULTS.iter().map(|fault| fault.0).collect();
-    let kernels: Vec<_> = gpu::shader::KERNELS.iter().map(|kernel| kernel.name).collect();
+    // The ceilings have a test of their own.
+    let kernels: Vec<_> =
+        gpu::shader::KERNELS.iter().map(|kernel| kernel.name).filter(|name| !name.starts_with("ceiling_")).collect();
     assert!(kernels.iter().all(|name| listed.contains(name)), "{kernels:?} should all be in {listed:?}");
     let twin = CpuDevice::<f64>::new();
     let twins = [
@@ -138,6 +146,30 @@ fn a_fault_in_any_kernel_is_seen() {
         let message = result.expect_err(&format!("{kernel}: {from:?} -> {to:?} was not noticed"));
         println!("{kernel}: {message}");
     }
+}
+
+#[test]
+fn the_ceilings_do_what_they_are_timed_for() {
+    let (lanes, rounds) = (128, 3);
+    let y = gpu().zeros(lanes).unwrap();
+    let timings = gpu().profile(|| {
+        gpu().multiply_adds(&y, rounds, 0.5, 1.0);
+        Ok(())
+    });
+    let timing = timings.unwrap()[0];
+    assert_eq!(timing.multiply_adds, (32 * 4 * rounds * lanes) as u64);
+    assert!(timing.seconds > 0.0 && timing.seconds < 10.0, "{timing:?}");
+    // Each of 32 chains starts at `lane + column + 10 row` and halves its distance to 2 in every step.
+    let got = gpu().read(&y, 0..lanes).unwrap();
+    for (lane, &got) in got.iter().enumerate() {
+        let start = |chain: usize| (lane % 64 + 1 + chain % 4 + chain / 4 * 10) as f64;
+        let want: f64 = (0..32).map(|chain| 2.0 + (start(chain) - 2.0) * 0.5f64.powi(4 * rounds as i32)).sum();
+        assert!((f64::from(got) - want).abs() < 1e-3, "lane {lane}: {got}, not {want}");
+    }
+    let values = noise(3, 70);
+    let (from, to) = (filled(gpu(), &values), gpu().zeros(70).unwrap());
+    gpu().copy_quads(&from, &to);
+    assert_eq!(gpu().read(&to, 0..68).unwrap(), values[..68]);
 }
 
 #[test]

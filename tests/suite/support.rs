@@ -80,3 +80,9 @@ pub fn gpu() -> &'static GpuDevice {
     static GPU: OnceLock<GpuDevice> = OnceLock::new();
     GPU.get_or_init(|| GpuDevice::open(None).unwrap_or_else(|error| panic!("{error}")))
 }
+
+/// The same adapter with the kernels as every adapter can run them.
+pub fn portable_gpu() -> &'static GpuDevice {
+    static GPU: OnceLock<GpuDevice> = OnceLock::new();
+    GPU.get_or_init(|| GpuDevice::open_portable(None).unwrap_or_else(|error| panic!("{error}")))
+}

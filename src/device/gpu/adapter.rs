@@ -1,5 +1,6 @@
 //! Finding an adapter and opening it.
 
+use super::shader::RowLoads;
 use crate::{Error, Result};
 use pollster::block_on;
 use std::fmt;
@@ -113,10 +114,13 @@ pub(super) struct Opened {
     pub queue: wgpu::Queue,
     /// The largest range of a buffer that was granted, in bytes.
     pub max_bytes: u64,
+    /// How the kernels load what belongs to rows.
+    pub row_loads: RowLoads,
 }
 
-/// Opens the first adapter whose name contains `selector`, or the best one.
-pub(super) fn open(selector: Option<&str>) -> Result<Opened> {
+/// Opens the first adapter whose name contains `selector`, or the best one; `portable` without the kernels' variants for
+/// some adapters.
+pub(super) fn open(selector: Option<&str>, portable: bool) -> Result<Opened> {
     let adapters = adapters();
     let all: Vec<_> = adapters.iter().map(AdapterDescription::new).collect();
     let index = choose(&all, selector)?;
@@ -130,14 +134,22 @@ pub(super) fn open(selector: Option<&str>) -> Result<Opened> {
         ..Limits::defaults()
     };
     let max_bytes = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
+    // Mesa's software adapter has subgroups of eight neighbouring lanes (four if told so, which then load for themselves).
+    let shares = !portable
+        && description.is_software
+        && description.subgroup_sizes == (8, 8)
+        && adapter.features().contains(Features::SUBGROUP);
+    let row_loads = if shares { RowLoads::Shared } else { RowLoads::Each };
+    // Timestamps are for `bench kernels` alone.
+    let wanted = Features::TIMESTAMP_QUERY | if shares { Features::SUBGROUP } else { Features::empty() };
     let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("eigenscope"),
-        required_features: Features::IMMEDIATES,
+        required_features: Features::IMMEDIATES | (adapter.features() & wanted),
         required_limits: limits,
         ..Default::default()
     }))
     .map_err(|error| Error::Device(format!("{description} could not be opened: {error}. Try --device cpu")))?;
-    Ok(Opened { description, device, queue, max_bytes })
+    Ok(Opened { description, device, queue, max_bytes, row_loads })
 }
 
 /// Index of the adapter that `selector` asks for, in a list sorted best first.

@@ -95,10 +95,12 @@ fn border(gpu: &GpuDevice, c: &Conv, params: &Params, x: &Buffer, tx: Option<&Bu
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::Border,
         first_layer: false,
+        layer: (c.input_len(), c.output_len()),
         params: bytes_of(params),
         buffers: &[&x.raw, &tx.unwrap_or(x).raw, to],
         grid: flat(len, slots),
-        work: (slots * len) as u64,
+        work: 0,
+        bytes: (8 * slots * len) as u64,
     });
 }
 
@@ -119,7 +121,10 @@ struct Run<'a> {
     first_layer: bool,
     params: Params,
     buffers: &'a [&'a wgpu::Buffer],
+    layer: (usize, usize),
     work: usize,
+    /// Scalars of its operands, each counted once.
+    scalars: usize,
 }
 
 impl Run<'_> {
@@ -134,10 +139,12 @@ impl Run<'_> {
             gpu.queue.dispatch(Dispatch {
                 kernel: self.kernel,
                 first_layer: self.first_layer,
+                layer: self.layer,
                 params: bytes_of(&Params { base: to_u32(range.start), ..self.params }),
                 buffers: self.buffers,
                 grid: grid(range.len()),
                 work,
+                bytes: (4.0 * self.scalars as f64 * range.len() as f64 / len as f64) as u64,
             });
         }
     }
@@ -160,7 +167,9 @@ pub(super) fn forward(gpu: &GpuDevice, c: &Conv, call: ConvForward<'_, GpuDevice
         first_layer: false,
         params,
         buffers: &[&call.theta.raw, &packed, &images, &call.p.raw, &call.route.raw],
+        layer: (c.input_len(), c.output_len()),
         work: 4 * call.samples * c.output_len() * c.patch_len(),
+        scalars: call.samples * (c.input_len() + 2 * c.output_len()) + c.weight_len(),
     }
     .each(gpu, call.samples * c.pooled_height() * c.pooled_width(), c.out_channels);
 }
@@ -175,6 +184,7 @@ pub(super) fn tangent(gpu: &GpuDevice, c: &Conv, call: ConvTangent<'_, GpuDevice
     }
     call.route.holds("route", outputs);
     call.tp.holds("tp", call.directions * outputs);
+    let products = 1 + usize::from(call.tx.is_some());
     let order = Order::outputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
     let len = bordered_len(c, call.samples);
     for directions in gpu.groups(call.directions, len.max(order.len())) {
@@ -188,7 +198,9 @@ pub(super) fn tangent(gpu: &GpuDevice, c: &Conv, call: ConvTangent<'_, GpuDevice
             first_layer: call.tx.is_none(),
             params,
             buffers: &[&call.vectors.raw, &packed, &images, &call.route.raw, &call.tp.raw],
-            work: 8 * directions.len() * outputs * c.patch_len(),
+            layer: (c.input_len(), c.output_len()),
+            work: 4 * products * directions.len() * outputs * c.patch_len(),
+            scalars: (1 + directions.len()) * (call.samples * c.input_len() + c.weight_len() + outputs),
         }
         .each(gpu, call.samples * c.pooled_height() * c.pooled_width(), c.out_channels);
     }
@@ -212,7 +224,9 @@ pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevi
             first_layer: false,
             params,
             buffers: &[&images, &call.route.raw, &call.dp.raw, &partials],
+            layer: (c.input_len(), c.output_len()),
             work,
+            scalars: call.samples * c.input_len() + 2 * outputs + split.partials(),
         };
         split.sum(gpu, c, run, &partials, call.gradient);
     }
@@ -227,7 +241,9 @@ pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevi
             first_layer: false,
             params,
             buffers: &[&packed, &call.route.raw, &call.dp.raw, &dx.raw],
+            layer: (c.input_len(), c.output_len()),
             work,
+            scalars: call.samples * c.input_len() + 2 * outputs + c.weight_len(),
         }
         .each(gpu, windows(c, call.samples), c.in_channels);
     }
@@ -244,6 +260,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
     call.route.holds("route", outputs);
     call.dp.holds("dp", outputs);
     call.tdp.holds("tdp", call.directions * outputs);
+    let products = 1 + usize::from(call.tx.is_some());
     let len = bordered_len(c, call.samples);
     for directions in gpu.groups(call.directions, len) {
         let split = Split::new(c, call.samples, directions.len());
@@ -256,7 +273,9 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
             first_layer: call.tx.is_none(),
             params,
             buffers: &[&images, &call.route.raw, &call.dp.raw, &call.tdp.raw, &partials],
-            work: 8 * directions.len() * outputs * c.patch_len(),
+            layer: (c.input_len(), c.output_len()),
+            work: 4 * products * directions.len() * outputs * c.patch_len(),
+            scalars: (1 + directions.len()) * (call.samples * c.input_len() + outputs) + outputs + split.partials(),
         };
         split.sum(gpu, c, run, &partials, call.products);
     }
@@ -272,7 +291,11 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
             first_layer: false,
             params: params(c, call.samples, &directions),
             buffers: &[&packed, &call.route.raw, &call.dp.raw, &call.tdp.raw, &tdx.raw],
+            layer: (c.input_len(), c.output_len()),
             work: 8 * directions.len() * outputs * c.patch_len(),
+            scalars: (1 + directions.len()) * (outputs + c.weight_len())
+                + outputs
+                + directions.len() * call.samples * c.input_len(),
         }
         .each(gpu, windows(c, call.samples), c.in_channels);
     }
@@ -295,7 +318,9 @@ impl Split {
     fn new(c: &Conv, samples: usize, directions: usize) -> Self {
         let tiles = [c.patch_len().div_ceil(TILE_COLUMNS), c.out_channels.div_ceil(TILE_ROWS)];
         let invocations = tiles[0] * tiles[1] * WORKGROUP;
-        let (slice, slices) = slices(samples * c.pooled_height(), 1 + c.pooled_width(), invocations * directions);
+        // The tangent kernel walks a pooled row twice.
+        let trips = 1 + 2 * c.pooled_width();
+        let (slice, slices) = slices(samples * c.pooled_height(), trips, invocations * directions);
         Self { slice, slices, directions, tiles, len: c.weight_len() + c.out_channels }
     }
 
@@ -311,6 +336,7 @@ impl Split {
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::SumPartials,
             first_layer: false,
+            layer: (c.input_len(), c.output_len()),
             params: bytes_of(&SumParams {
                 slices: to_u32(self.slices),
                 directions: to_u32(self.directions),
@@ -320,7 +346,8 @@ impl Split {
             }),
             buffers: &[partials, &to.raw],
             grid: flat(self.len, self.directions),
-            work: self.partials() as u64,
+            work: 0,
+            bytes: (4 * (self.partials() + 2 * self.directions * self.len)) as u64,
         });
     }
 }

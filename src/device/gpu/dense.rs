@@ -4,7 +4,7 @@
 //! neighbours load neighbours. The weights are where they are; activations, a thousandth of the work, are transposed where
 //! that is needed. A sum longer than one invocation may loop is cut into ranges; each range after the first adds to what is stored.
 
-use super::geometry::{TILE_COLUMNS, TILE_ROWS, flat, grid, ranges, to_u32};
+use super::geometry::{TILE_COLUMNS, TILE_ROWS, WORKGROUP, flat, grid, ranges, split, to_u32};
 use super::pack::{Operand, Order};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
@@ -29,6 +29,9 @@ pub(super) struct Params {
     end: u32,
     base: u32,
     first: u32,
+    directions: u32,
+    slice: u32,
+    slices: u32,
 }
 
 fn params(d: &Dense, samples: usize) -> Params {
@@ -44,6 +47,9 @@ fn params(d: &Dense, samples: usize) -> Params {
         end: 0,
         base: 0,
         first: 0,
+        directions: 1,
+        slice: 0,
+        slices: 1,
     }
 }
 
@@ -64,8 +70,11 @@ struct Product<'a> {
     rows: usize,
     columns: usize,
     directions: Range<usize>,
-    /// Length of the sums.
+    /// Length of the sums, and how many of them each entry has.
     terms: usize,
+    products: usize,
+    /// Scalars of its operands, each counted once.
+    scalars: usize,
 }
 
 impl Product<'_> {
@@ -73,20 +82,27 @@ impl Product<'_> {
         let (rows, columns) = (self.rows.div_ceil(TILE_ROWS), self.columns.div_ceil(TILE_COLUMNS));
         let (directions, first) = (self.directions.len(), to_u32(self.directions.start));
         for range in ranges(self.terms) {
-            // Twice, because the tangent kernels add two products.
-            let work = 2 * directions * self.rows * self.columns * range.len();
+            let work = self.products * directions * self.rows * self.columns * range.len();
+            let bytes = (4 * self.scalars) as f64 * range.len() as f64 / self.terms as f64 / rows as f64;
             for (rows, work) in gpu.queue.pieces(rows, work) {
                 gpu.queue.dispatch(Dispatch {
                     kernel: self.kernel,
                     first_layer: self.first_layer,
+                    layer: (self.params.inputs as usize, self.params.outputs as usize),
                     params: bytes_of(&Params { base: to_u32(rows.start), first, ..self.params.over(&range) }),
                     buffers: self.buffers,
                     grid: grid([columns, rows.len(), directions]),
                     work,
+                    bytes: (bytes * rows.len() as f64) as u64,
                 });
             }
         }
     }
+}
+
+/// Scalars of the weight, the input and the output.
+fn sizes(d: &Dense, samples: usize) -> [usize; 3] {
+    [d.inputs * d.outputs, samples * d.inputs, samples * d.outputs]
 }
 
 /// Asserts that a parameter vector holds this layer, and a block of them too.
@@ -98,26 +114,21 @@ fn assert_parameters(d: &Dense, theta: &Buffer, block: &Buffer, directions: usiz
 }
 
 pub(super) fn forward(gpu: &GpuDevice, d: &Dense, call: DenseForward<'_, GpuDevice>) {
+    let [w, x, y] = sizes(d, call.samples);
     assert_parameters(d, call.theta, call.theta, 1);
     call.x.holds("x", call.samples * d.inputs);
     call.y.holds("y", call.samples * d.outputs);
     let order = Order::sums_first(call.samples, d.inputs);
+    let split = Split::new(d, call.samples, 0..1);
     let xt = gpu.queue.scratch(Scratch::Packed, order.len());
+    let partials = gpu.queue.scratch(Scratch::Second, split.partials());
     order.pack(gpu, primal(&call.x.raw), 0, &xt);
-    Product {
-        kernel: Kernel::DenseForward,
-        first_layer: false,
-        terms: d.inputs,
-        params: params(d, call.samples),
-        buffers: &[&call.theta.raw, &xt, &call.y.raw],
-        rows: d.outputs,
-        columns: call.samples,
-        directions: 0..1,
-    }
-    .run(gpu);
+    split.run(gpu, Kernel::DenseForward, false, w + x + y, &[&call.theta.raw, &xt, &partials]);
+    split.sum(gpu, Kernel::DenseForwardSum, &[&call.theta.raw, &partials, &call.y.raw]);
 }
 
 pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevice>) {
+    let [w, x, y] = sizes(d, call.samples);
     assert_parameters(d, call.theta, call.vectors, call.directions);
     let inputs = call.samples * d.inputs;
     call.x.holds("x", inputs);
@@ -133,21 +144,85 @@ pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevi
         let tx = &call.tx.unwrap_or(call.x).raw;
         let from = Operand { many: tx, many_offset: directions.start * inputs, pitch: inputs, ..primal(&call.x.raw) };
         order.pack(gpu, from, slots, &xt);
-        Product {
-            kernel: Kernel::DenseTangent,
-            first_layer: call.tx.is_none(),
-            terms: d.inputs,
-            params: params(d, call.samples),
-            buffers: &[&call.theta.raw, &call.vectors.raw, &xt, &call.y.raw, &call.ty.raw],
-            rows: d.outputs,
-            columns: call.samples,
-            directions,
+        let split = Split::new(d, call.samples, directions.clone());
+        let partials = gpu.queue.scratch(Scratch::Second, split.partials());
+        let scalars = (1 + directions.len()) * (w + x) + directions.len() * y;
+        let buffers = [&call.theta.raw, &call.vectors.raw, &*xt, &*partials];
+        split.run(gpu, Kernel::DenseTangent, call.tx.is_none(), scalars, &buffers);
+        split.sum(gpu, Kernel::DenseTangentSum, &[&call.vectors.raw, &partials, &call.y.raw, &call.ty.raw]);
+    }
+}
+
+/// The products that sum over the inputs, for a group of directions: their results are too few to keep a GPU busy, so the
+/// sums are split into slices, which a second kernel adds before it applies bias and mask.
+struct Split<'a> {
+    d: &'a Dense,
+    samples: usize,
+    directions: Range<usize>,
+    /// Workgroups of one slice and direction: tiles of samples and of outputs.
+    tiles: [usize; 2],
+    slice: usize,
+    slices: usize,
+}
+
+impl<'a> Split<'a> {
+    fn new(d: &'a Dense, samples: usize, directions: Range<usize>) -> Self {
+        let tiles = [samples.div_ceil(TILE_COLUMNS), d.outputs.div_ceil(TILE_ROWS)];
+        let (slice, slices) = split(d.inputs, tiles[0] * tiles[1] * WORKGROUP * directions.len());
+        Self { d, samples, directions, tiles, slice, slices }
+    }
+
+    /// Length of the partial sums (slices, directions, N, O).
+    fn partials(&self) -> usize {
+        self.slices * self.directions.len() * self.samples * self.d.outputs
+    }
+
+    fn params(&self) -> Params {
+        Params {
+            first: to_u32(self.directions.start),
+            directions: to_u32(self.directions.len()),
+            slice: to_u32(self.slice),
+            slices: to_u32(self.slices),
+            ..params(self.d, self.samples)
         }
-        .run(gpu);
+    }
+
+    /// The partial sums; `scalars` of operands.
+    fn run(&self, gpu: &GpuDevice, kernel: Kernel, first_layer: bool, scalars: usize, buffers: &[&wgpu::Buffer]) {
+        let products = if kernel == Kernel::DenseTangent && !first_layer { 2 } else { 1 };
+        let work = products * self.directions.len() * self.samples * self.d.inputs * self.d.outputs;
+        for (rows, work) in gpu.queue.pieces(self.tiles[1], work) {
+            gpu.queue.dispatch(Dispatch {
+                kernel,
+                first_layer,
+                layer: (self.d.inputs, self.d.outputs),
+                params: bytes_of(&Params { base: to_u32(rows.start), ..self.params() }),
+                buffers,
+                grid: grid([self.tiles[0], rows.len(), self.slices * self.directions.len()]),
+                work,
+                bytes: (4.0 * scalars as f64 * rows.len() as f64 / self.tiles[1] as f64) as u64,
+            });
+        }
+    }
+
+    /// The results.
+    fn sum(&self, gpu: &GpuDevice, kernel: Kernel, buffers: &[&wgpu::Buffer]) {
+        let len = self.samples * self.d.outputs;
+        gpu.queue.dispatch(Dispatch {
+            kernel,
+            first_layer: false,
+            layer: (self.d.inputs, self.d.outputs),
+            params: bytes_of(&self.params()),
+            buffers,
+            grid: flat(len, self.directions.len()),
+            work: 0,
+            bytes: 4 * (self.partials() + (1 + self.directions.len()) * len) as u64,
+        });
     }
 }
 
 pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDevice>) {
+    let [w, x, y] = sizes(d, call.samples);
     assert_parameters(d, call.theta, call.gradient, 1);
     call.x.holds("x", call.samples * d.inputs);
     mask(gpu, d, call.samples, 1, call.y, call.dy);
@@ -156,6 +231,8 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
         kernel: Kernel::DenseBackwardWeights,
         first_layer: false,
         terms: call.samples,
+        products: 1,
+        scalars: x + y + 2 * w,
         params: params(d, call.samples),
         buffers: &[&call.x.raw, &dz.raw, &call.gradient.raw],
         rows: d.outputs,
@@ -173,6 +250,8 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
             kernel: Kernel::DenseBackwardInput,
             first_layer: false,
             terms: d.outputs,
+            products: 1,
+            scalars: w + x + y,
             params: params(d, call.samples),
             buffers: &[&call.theta.raw, &dzt, &dx.raw],
             rows: call.samples,
@@ -184,6 +263,7 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
 }
 
 pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBackward<'_, GpuDevice>) {
+    let [w, x, y] = sizes(d, call.samples);
     assert_parameters(d, call.theta, call.vectors, call.directions);
     assert_parameters(d, call.theta, call.products, call.directions);
     call.x.holds("x", call.samples * d.inputs);
@@ -199,6 +279,8 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
         kernel: Kernel::DenseTangentBackwardWeights,
         first_layer: call.tx.is_none(),
         terms: call.samples,
+        products: 1 + usize::from(call.tx.is_some()),
+        scalars: (1 + call.directions) * (x + y) + 2 * call.directions * w,
         params: params(d, call.samples),
         buffers: &[&call.x.raw, &tx.raw, &call.dz.raw, &tdz.raw, &call.products.raw],
         rows: d.outputs,
@@ -219,6 +301,8 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
             kernel: Kernel::DenseTangentBackwardInput,
             first_layer: false,
             terms: d.outputs,
+            products: 2,
+            scalars: (1 + directions.len()) * (w + y) + directions.len() * x,
             params: params(d, call.samples),
             buffers: &[&call.theta.raw, &call.vectors.raw, &dzt, &tdx.raw],
             rows: call.samples,
@@ -243,10 +327,12 @@ fn mask(gpu: &GpuDevice, d: &Dense, samples: usize, directions: usize, y: &Buffe
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::ReluMask,
             first_layer: false,
+            layer: (d.inputs, d.outputs),
             params: bytes_of(&params(d, samples)),
             buffers: &[&y.raw, &dy.raw],
             grid: flat(outputs, directions),
-            work: (directions * outputs) as u64,
+            work: 0,
+            bytes: (4 * (1 + 2 * directions) * outputs) as u64,
         });
     }
 }
@@ -257,7 +343,9 @@ fn add_bias(gpu: &GpuDevice, d: &Dense, samples: usize, directions: usize, dz: &
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::ColumnSums,
             first_layer: false,
-            work: (directions * d.outputs * range.len()) as u64,
+            layer: (d.inputs, d.outputs),
+            work: 0,
+            bytes: (4 * directions * d.outputs * range.len()) as u64,
             params: bytes_of(&params(d, samples).over(&range)),
             buffers: &[&dz.raw, &to.raw],
             grid: flat(d.outputs, directions),

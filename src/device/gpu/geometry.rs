@@ -14,12 +14,12 @@ pub(super) const WORKGROUP: usize = 64;
 
 /// Rows of the tile of sums that each invocation keeps in registers; the same rows for a whole workgroup. `ROWS` in
 /// shaders/lib/tile.wgsl.
-pub(super) const TILE_ROWS: usize = 8;
+pub(super) const TILE_ROWS: usize = 16;
 
 /// Columns of a workgroup: four for each invocation. `COLUMNS` in shaders/lib/tile.wgsl.
 pub(super) const TILE_COLUMNS: usize = 4 * WORKGROUP;
 
-/// Scalars beyond the end of every buffer: a tile at the edge reads up to 255 columns or 7 rows past the last one.
+/// Scalars beyond the end of every buffer: a tile at the edge reads up to 255 columns or 15 rows past the last one.
 pub(super) const ROOM: usize = TILE_COLUMNS;
 
 /// Invocations that fill a large GPU: sums are sliced until there are as many.
@@ -67,6 +67,15 @@ pub(super) fn ranges(len: usize) -> impl Iterator<Item = Range<usize>> {
     (0..len).step_by(MAX_TRIPS).map(move |start| start..(start + MAX_TRIPS).min(len))
 }
 
+/// Length of a slice of a sum of `terms` (four an iteration, twice), and how many slices there are: enough to keep a large
+/// GPU busy when one slice takes `invocations`, and short enough for [`MAX_TRIPS`]. Less than [`FILL`], because the partial
+/// sums of a matrix product are as large as its result.
+pub(super) fn split(terms: usize, invocations: usize) -> (usize, usize) {
+    let wanted = (FILL / 4 / invocations.max(1)).max(terms.div_ceil(MAX_TRIPS)).max(1);
+    let slice = terms.div_ceil(wanted).next_multiple_of(4);
+    (slice, terms.div_ceil(slice))
+}
+
 /// How many of `rows` one slice of a sum takes, and how many slices there are: enough to fill the GPU with
 /// `invocations` each, and short enough for [`MAX_TRIPS`] when a row takes `trips` iterations.
 ///
@@ -110,6 +119,12 @@ mod tests {
             assert!(cut.iter().all(|range| range.len() <= MAX_TRIPS));
             assert_eq!(cut.iter().map(ExactSizeIterator::len).sum::<usize>(), len);
         }
+        for (terms, invocations) in [(1, 64), (3136, 4096), (3136, 1 << 20), (70_001, 1 << 20), (10, 1)] {
+            let (slice, count) = split(terms, invocations);
+            assert!(slice % 4 == 0 && slice / 2 <= MAX_TRIPS, "{terms} terms: slices of {slice}");
+            assert!(slice * count >= terms && slice * (count - 1) < terms);
+        }
+        assert_eq!(split(3136, 4096), (392, 8));
         for (rows, trips, invocations) in
             [(1, 1, 1), (14, 15, 832), (448, 15, 832), (7 * 5000, 8, 51_264), (100_000, 200, 2)]
         {

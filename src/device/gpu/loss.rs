@@ -31,10 +31,12 @@ pub(super) fn forward(gpu: &GpuDevice, call: LossForward<'_, GpuDevice>) {
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossForward,
         first_layer: false,
+        layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, 1.0)),
         buffers: &[&call.logits.raw, &call.labels.raw, &call.losses.raw, &call.r.raw],
         grid: flat(call.samples, 1),
         work: 10 * logits as u64,
+        bytes: 8 * (logits + call.samples) as u64,
     });
 }
 
@@ -45,10 +47,12 @@ pub(super) fn backward(gpu: &GpuDevice, call: LossBackward<'_, GpuDevice>) {
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossBackward,
         first_layer: false,
+        layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, call.scale)),
         buffers: &[&call.r.raw, &call.dlogits.raw],
         grid: flat(logits, 1),
         work: logits as u64,
+        bytes: 8 * logits as u64,
     });
 }
 
@@ -60,10 +64,12 @@ pub(super) fn tangent(gpu: &GpuDevice, call: LossTangent<'_, GpuDevice>) {
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossTangent,
         first_layer: false,
+        layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, 1.0)),
         buffers: &[&call.r.raw, &call.tlogits.raw, &call.tlosses.raw],
         grid: flat(call.samples, call.directions),
         work: (call.directions * logits) as u64,
+        bytes: 4 * ((1 + call.directions) * logits + call.directions * call.samples) as u64,
     });
 }
 
@@ -76,9 +82,11 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, call: LossTangentBackward<'_, Gp
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossTangentBackward,
         first_layer: false,
+        layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, call.scale)),
         buffers: &[&call.r.raw, &call.labels.raw, &call.tlogits.raw, &call.tdlogits.raw],
         grid: flat(call.samples, call.directions),
         work: (3 * call.directions * logits) as u64,
+        bytes: 4 * ((1 + 2 * call.directions) * logits + call.samples) as u64,
     });
 }

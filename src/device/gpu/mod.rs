@@ -11,12 +11,14 @@ mod dense;
 mod geometry;
 mod loss;
 mod pack;
+mod profile;
 mod queue;
 #[doc(hidden)]
 pub mod shader;
 mod vectors;
 
 pub use adapter::{AdapterDescription, best_hardware, list};
+pub use profile::{Ceilings, Timing};
 
 use super::*;
 use queue::Queue;
@@ -60,7 +62,16 @@ impl GpuDevice {
     /// # Errors
     /// [`crate::Error::Device`] if there is none, with what was found instead.
     pub fn open(selector: Option<&str>) -> Result<Self> {
-        Self::open_patched(selector, &|_, source| source.into())
+        Self::open_with(selector, false, &|_, source| source.into())
+    }
+
+    /// As [`GpuDevice::open`], with the kernels as every adapter can run them: so that the tests see those too.
+    ///
+    /// # Errors
+    /// As [`GpuDevice::open`].
+    #[doc(hidden)]
+    pub fn open_portable(selector: Option<&str>) -> Result<Self> {
+        Self::open_with(selector, true, &|_, source| source.into())
     }
 
     /// As [`GpuDevice::open`], with the kernels' WGSL changed: `patch` gets a kernel's name and text and returns the text
@@ -70,7 +81,11 @@ impl GpuDevice {
     /// As [`GpuDevice::open`].
     #[doc(hidden)]
     pub fn open_patched(selector: Option<&str>, patch: &dyn Fn(&str, &str) -> String) -> Result<Self> {
-        let opened = adapter::open(selector)?;
+        Self::open_with(selector, false, patch)
+    }
+
+    fn open_with(selector: Option<&str>, portable: bool, patch: &dyn Fn(&str, &str) -> String) -> Result<Self> {
+        let opened = adapter::open(selector, portable)?;
         let queue = Queue::new(&opened, patch);
         Ok(Self { max_len: (opened.max_bytes / 4) as usize - geometry::ROOM, description: opened.description, queue })
     }

@@ -50,7 +50,7 @@ impl Order {
         Self { padded_outer: columns.next_multiple_of(4), padded_inner: rows, ..Self::transposed(rows, columns) }
     }
 
-    /// An (N, O) matrix as (O, N8): N padded to whole tiles.
+    /// An (N, O) matrix as (O, N16): N padded to whole tiles.
     pub fn rows_last(rows: usize, columns: usize) -> Self {
         Self { padded_inner: rows.next_multiple_of(TILE_ROWS), ..Self::transposed(rows, columns) }
     }
@@ -67,7 +67,7 @@ impl Order {
         }
     }
 
-    /// A weight (B, A, taps) as (A, taps, B8).
+    /// A weight (B, A, taps) as (A, taps, B16).
     pub fn outputs_last(outputs: usize, inputs: usize, taps: usize) -> Self {
         Self {
             outer: inputs,
@@ -80,7 +80,7 @@ impl Order {
         }
     }
 
-    /// A weight (A, B, taps) as (A, taps, B8).
+    /// A weight (A, B, taps) as (A, taps, B16).
     pub fn inputs_last(outputs: usize, inputs: usize, taps: usize) -> Self {
         Self {
             outer: outputs,
@@ -115,10 +115,12 @@ impl Order {
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::Pack,
             first_layer: false,
+            layer: (0, 0),
             params: bytes_of(&params),
             buffers: &[from.one, from.many, to],
             grid: flat(self.len(), 1 + directions),
-            work: ((1 + directions) * self.len()) as u64,
+            work: 0,
+            bytes: (8 * (1 + directions) * self.len()) as u64,
         });
     }
 }

@@ -5,13 +5,16 @@
 
 use super::adapter::Opened;
 use super::geometry::{ROOM, SUBMISSION_WORK, pieces};
+use super::profile::Timing;
 use super::shader::{Access, KERNELS, Kernel, expand};
 use crate::{Error, Result};
 use pollster::block_on;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 use wgpu::{BufferUsages, PollType};
 
 /// Commands in one submission.
@@ -40,14 +43,18 @@ pub(super) struct Dispatch<'a> {
     pub kernel: Kernel,
     /// Sets `first_layer` in the WGSL.
     pub first_layer: bool,
+    /// Scalars of a sample before and after the layer, to tell layers apart in a profile.
+    pub layer: (usize, usize),
     /// Immediates.
     pub params: &'a [u8],
     /// Bindings in order.
     pub buffers: &'a [&'a wgpu::Buffer],
     /// Workgroups.
     pub grid: [u32; 3],
-    /// Multiply-adds, roughly.
+    /// Multiply-adds.
     pub work: u64,
+    /// Bytes of its operands, each counted once.
+    pub bytes: u64,
 }
 
 enum Command {
@@ -71,6 +78,10 @@ pub(super) struct Queue {
     pending: Mutex<Pending>,
     /// See [`Scratch`]; locked while the commands that write and read them are recorded.
     scratch: [Mutex<wgpu::Buffer>; 2],
+    /// While profiling, the timings so far: every dispatch is then submitted alone.
+    profile: Mutex<Option<Vec<Timing>>>,
+    /// Nanoseconds spent on recording and encoding.
+    host_nanoseconds: AtomicU64,
     /// The first error that no call could return.
     failure: Arc<Mutex<Option<String>>>,
     /// Multiply-adds of one submission at most; [`SUBMISSION_WORK`] but in tests.
@@ -123,12 +134,22 @@ impl Queue {
                     bind_group_layouts: &[Some(&layout)],
                     immediate_size: spec.immediates as u32,
                 });
-                let source = expand(&patch(spec.name, spec.source));
+                let source = expand(&patch(spec.name, spec.source), opened.row_loads);
                 Pipeline { source, layout, pipeline_layout, compiled: [OnceLock::new(), OnceLock::new()] }
             })
             .collect();
         let scratch = [(); 2].map(|()| Mutex::new(storage_buffer(&device, 4)));
-        Self { device, queue, pipelines, pending: Mutex::default(), scratch, failure, submission_work: SUBMISSION_WORK }
+        Self {
+            device,
+            queue,
+            pipelines,
+            pending: Mutex::default(),
+            scratch,
+            profile: Mutex::default(),
+            host_nanoseconds: AtomicU64::new(0),
+            failure,
+            submission_work: SUBMISSION_WORK,
+        }
     }
 
     /// A zeroed buffer, or an error if there is no memory for it.
@@ -188,6 +209,7 @@ impl Queue {
         if call.grid.contains(&0) {
             return;
         }
+        let start = Instant::now();
         let pipeline = &self.pipelines[call.kernel as usize];
         let entries: Vec<_> = (0..)
             .zip(call.buffers)
@@ -202,7 +224,52 @@ impl Queue {
             .get_or_init(|| self.compile(spec.name, pipeline, call.first_layer));
         let command =
             Command::Dispatch { pipeline: compiled.clone(), bind_group, params: call.params.to_vec(), grid: call.grid };
-        self.record(command, call.work);
+        self.count_host_time(start);
+        let mut profile = lock(&self.profile);
+        let Some(timings) = &mut *profile else { return self.record(command, call.work.max(call.bytes / 8)) };
+        let mut pending = lock(&self.pending);
+        self.submit(&mut pending);
+        pending.commands.push(command);
+        let seconds = self.submit_timed(&mut pending);
+        let (kernel, layer) = (spec.name, call.layer);
+        timings.push(Timing { kernel, layer, multiply_adds: call.work, bytes: call.bytes, seconds });
+    }
+
+    /// Whether the adapter has a clock.
+    pub(super) fn has_timestamps(&self) -> bool {
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// From here on, every dispatch is submitted and timed alone.
+    pub(super) fn start_profile(&self) {
+        *lock(&self.profile) = Some(Vec::new());
+    }
+
+    /// The timings since the profile was started, and back to normal.
+    pub(super) fn end_profile(&self) -> Result<Vec<Timing>> {
+        let timings = lock(&self.profile).take().unwrap_or_default();
+        self.check()?;
+        Ok(timings)
+    }
+
+    pub(super) fn host_seconds(&self) -> f64 {
+        self.host_nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9
+    }
+
+    fn count_host_time(&self, start: Instant) {
+        self.host_nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Submits what is pending, one dispatch, waits, and returns how long it ran.
+    fn submit_timed(&self, pending: &mut Pending) -> f64 {
+        let clock = self.has_timestamps().then(|| Clock::new(&self.device));
+        self.wait(PollType::wait_indefinitely());
+        let start = Instant::now();
+        self.encode(pending, clock.as_ref());
+        self.wait(PollType::wait_indefinitely());
+        let elapsed = start.elapsed().as_secs_f64();
+        let ticks = clock.and_then(|clock| clock.ticks(self));
+        ticks.map_or(elapsed, |ticks| ticks as f64 * f64::from(self.queue.get_timestamp_period()) * 1e-9)
     }
 
     /// Records a copy between buffers.
@@ -234,27 +301,48 @@ impl Queue {
         if bytes == 0 {
             return Ok(out);
         }
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("staging"),
-            size: bytes.min(READ_BYTES),
-            usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let staging = self.staging(bytes.min(READ_BYTES));
         for done in (0..bytes).step_by(READ_BYTES as usize) {
             let piece = (bytes - done).min(READ_BYTES);
             self.copy(buffer, at + done, &staging, 0, piece);
             self.submit(&mut lock(&self.pending));
-            staging.map_async(wgpu::MapMode::Read, 0..piece, |_| ());
-            self.wait(PollType::wait_indefinitely());
-            self.check()?;
-            let view = staging
-                .get_mapped_range(0..piece)
-                .map_err(|error| Error::Device(format!("the GPU's memory could not be read: {error}")))?;
-            out.extend_from_slice(&view);
-            drop(view);
-            staging.unmap();
+            self.take(&staging, piece, &mut out)?;
         }
         Ok(out)
+    }
+
+    /// Copies the first bytes of a buffer to the host, past the commands that wait.
+    fn read_now(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
+        let staging = self.staging(bytes);
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
+        self.queue.submit([encoder.finish()]);
+        let mut out = Vec::new();
+        self.take(&staging, bytes, &mut out)?;
+        Ok(out)
+    }
+
+    fn staging(&self, bytes: u64) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("staging"),
+            size: bytes,
+            usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Waits for the copy into a staging buffer and appends its bytes.
+    fn take(&self, staging: &wgpu::Buffer, bytes: u64, out: &mut Vec<u8>) -> Result<()> {
+        staging.map_async(wgpu::MapMode::Read, 0..bytes, |_| ());
+        self.wait(PollType::wait_indefinitely());
+        self.check()?;
+        let view = staging
+            .get_mapped_range(0..bytes)
+            .map_err(|error| Error::Device(format!("the GPU's memory could not be read: {error}")))?;
+        out.extend_from_slice(&view);
+        drop(view);
+        staging.unmap();
+        Ok(())
     }
 
     /// The first error that no call could return.
@@ -278,6 +366,16 @@ impl Queue {
         if pending.commands.is_empty() {
             return;
         }
+        self.encode(pending, None);
+        if pending.in_flight.len() > IN_FLIGHT {
+            let oldest = pending.in_flight.pop_front();
+            self.wait(PollType::Wait { submission_index: oldest, timeout: None });
+        }
+    }
+
+    /// Encodes and submits the commands; all dispatches in a row are one pass, which the clock times.
+    fn encode(&self, pending: &mut Pending, clock: Option<&Clock>) {
+        let start = Instant::now();
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut commands = pending.commands.drain(..).peekable();
         while let Some(command) = commands.next() {
@@ -287,7 +385,10 @@ impl Queue {
                 }
                 Command::Clear { buffer, at, bytes } => encoder.clear_buffer(&buffer, at, Some(bytes)),
                 dispatch => {
-                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                        label: None,
+                        timestamp_writes: clock.map(Clock::writes),
+                    });
                     let mut next = Some(dispatch);
                     while let Some(Command::Dispatch { pipeline, bind_group, params, grid: [x, y, z] }) = next {
                         pass.set_pipeline(&pipeline);
@@ -300,12 +401,14 @@ impl Queue {
             }
         }
         drop(commands);
-        pending.work = 0;
-        pending.in_flight.push_back(self.queue.submit([encoder.finish()]));
-        if pending.in_flight.len() > IN_FLIGHT {
-            let oldest = pending.in_flight.pop_front();
-            self.wait(PollType::Wait { submission_index: oldest, timeout: None });
+        if let Some(clock) = clock {
+            encoder.resolve_query_set(&clock.queries, 0..2, &clock.buffer, 0);
         }
+        pending.work = 0;
+        let commands = encoder.finish();
+        // Without the submission itself, in which a software adapter does all of its work.
+        self.count_host_time(start);
+        pending.in_flight.push_back(self.queue.submit([commands]));
     }
 
     fn wait(&self, poll: PollType) {
@@ -347,6 +450,44 @@ impl Queue {
     }
 }
 
+/// Two timestamps around a pass.
+struct Clock {
+    queries: wgpu::QuerySet,
+    buffer: wgpu::Buffer,
+}
+
+impl Clock {
+    fn new(device: &wgpu::Device) -> Self {
+        let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("clock"),
+            ty: wgpu::QueryType::Timestamp,
+            count: 2,
+        });
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("clock"),
+            size: 16,
+            usage: BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        Self { queries, buffer }
+    }
+
+    fn writes(&self) -> wgpu::ComputePassTimestampWrites<'_> {
+        wgpu::ComputePassTimestampWrites {
+            query_set: &self.queries,
+            beginning_of_pass_write_index: Some(0),
+            end_of_pass_write_index: Some(1),
+        }
+    }
+
+    /// Ticks between the timestamps, if they make sense.
+    fn ticks(&self, queue: &Queue) -> Option<u64> {
+        let bytes = queue.read_now(&self.buffer, 16).ok()?;
+        let times: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
+        times[1].checked_sub(times[0]).filter(|&ticks| ticks > 0)
+    }
+}
+
 fn layout_entry(binding: usize, access: Access) -> wgpu::BindGroupLayoutEntry {
     wgpu::BindGroupLayoutEntry {
         binding: binding as u32,
@@ -376,7 +517,7 @@ mod tests {
 
     #[test]
     fn a_lost_device_is_an_error_and_not_a_panic() {
-        let opened = super::super::adapter::open(None).unwrap_or_else(|error| panic!("{error}"));
+        let opened = super::super::adapter::open(None, true).unwrap_or_else(|error| panic!("{error}"));
         let queue = Queue::new(&opened, &|_, source| source.into());
         let [from, to] = [8, 8].map(|bytes| queue.allocate(bytes).unwrap());
         queue.device.destroy();

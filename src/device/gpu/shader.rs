@@ -1,6 +1,6 @@
 //! The table of kernels: WGSL source, bindings in order, size of the immediates.
 
-use super::{conv, dense, loss, pack, vectors};
+use super::{conv, dense, loss, pack, profile, vectors};
 
 /// How a kernel uses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,9 @@ kernels! {
     ConvTangentBackwardInput "conv_tangent_backward_input" conv::Params, Read Read Read Read Write;
     SumPartials "sum_partials" conv::SumParams, Read Write;
     DenseForward "dense_forward" dense::Params, Read Read Write;
-    DenseTangent "dense_tangent" dense::Params, Read Read Read Read Write;
+    DenseForwardSum "dense_forward_sum" dense::Params, Read Read Write;
+    DenseTangent "dense_tangent" dense::Params, Read Read Read Write;
+    DenseTangentSum "dense_tangent_sum" dense::Params, Read Read Read Write;
     DenseBackwardWeights "dense_backward_weights" dense::Params, Read Read Write;
     DenseBackwardInput "dense_backward_input" dense::Params, Read Read Write;
     DenseTangentBackwardWeights "dense_tangent_backward_weights" dense::Params, Read Read Read Read Write;
@@ -66,6 +68,8 @@ kernels! {
     Gram "gram" vectors::GramParams, Read Read Write;
     Update "update" vectors::UpdateParams, Read Read Read Write;
     Combine "combine" vectors::UpdateParams, Read Read Write;
+    CeilingMultiplyAdds "ceiling_multiply_adds" profile::Chains, Write;
+    CeilingCopy "ceiling_copy" profile::CopyParams, Read Write;
 }
 
 /// Snippets that kernels import.
@@ -75,29 +79,91 @@ pub const SNIPPETS: &[(&str, &str)] = &[
     ("index", include_str!("../../../shaders/lib/index.wgsl")),
     ("loss", include_str!("../../../shaders/lib/loss.wgsl")),
     ("outer", include_str!("../../../shaders/lib/outer.wgsl")),
+    ("rows", include_str!("../../../shaders/lib/rows.wgsl")),
+    ("rows_subgroup", include_str!("../../../shaders/lib/rows_subgroup.wgsl")),
     ("store_rows", include_str!("../../../shaders/lib/store_rows.wgsl")),
     ("store_tile", include_str!("../../../shaders/lib/store_tile.wgsl")),
     ("tile", include_str!("../../../shaders/lib/tile.wgsl")),
     ("unpool", include_str!("../../../shaders/lib/unpool.wgsl")),
 ];
 
-/// Replaces each line `#import NAME` by `shaders/lib/NAME.wgsl`.
+/// How a workgroup gets what belongs to a tile's rows, which is the same for all of its lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowLoads {
+    /// Every lane loads all of it: right for GPUs.
+    Each,
+    /// In subgroups of eight, a lane loads one row and hands it to the others: for software adapters, whose loads go lane by
+    /// lane.
+    Shared,
+}
+
+/// The WGSL to compile: each line `#import NAME` becomes `shaders/lib/NAME.wgsl`, and each line `#rows NAME BINDING`,
+/// `#row_quads NAME BINDING` and `#row_codes NAME BINDING` the function that `shaders/lib/rows.wgsl` describes.
 ///
 /// # Panics
 /// If there is no such snippet.
-pub fn expand(source: &str) -> String {
-    let mut out = String::with_capacity(source.len() + 2048);
+pub fn expand(source: &str, loads: RowLoads) -> String {
+    let mut out = String::with_capacity(source.len() + 4096);
     for line in source.lines() {
-        match line.strip_prefix("#import ") {
-            Some(name) => {
-                let snippet = SNIPPETS.iter().find(|(n, _)| *n == name.trim());
-                out.push_str(snippet.unwrap_or_else(|| panic!("no shader snippet is called {name}")).1);
-            }
-            None => out.push_str(line),
+        match *line.split_whitespace().collect::<Vec<_>>() {
+            ["#import", name] => out.push_str(snippet(name, loads)),
+            ["#rows", name, binding] => out.push_str(&rows(name, binding, loads)),
+            ["#row_quads", name, binding] => out.push_str(&row_quads(name, binding, loads)),
+            ["#row_codes", name, binding] => out.push_str(&row_codes(name, binding, loads)),
+            _ => out.push_str(line),
         }
         out.push('\n');
     }
     out
+}
+
+fn snippet(name: &str, loads: RowLoads) -> &'static str {
+    let name = if name == "rows" && loads == RowLoads::Shared { "rows_subgroup" } else { name };
+    let found = SNIPPETS.iter().find(|(n, _)| *n == name);
+    found.unwrap_or_else(|| panic!("no shader snippet is called {name}")).1
+}
+
+/// The names of a tile's rows, four each, and of the four in a vector.
+const FOURS: [&str; 4] = ["a", "b", "c", "d"];
+const LANES: [&str; 4] = ["x", "y", "z", "w"];
+
+/// `binding[at + rows.a.x], ...`: all rows, four to a vector.
+fn each_row(binding: &str) -> String {
+    let four =
+        |four: &str| format!("vec4({})", LANES.map(|row| format!("{binding}[at + rows.{four}.{row}]")).join(", "));
+    FOURS.map(four).join(", ")
+}
+
+fn rows(name: &str, binding: &str, loads: RowLoads) -> String {
+    let body = match loads {
+        RowLoads::Each => format!("Rows({})", each_row(binding)),
+        RowLoads::Shared => format!("spread({binding}[at + rows.own], {binding}[at + rows.more])"),
+    };
+    format!("fn {name}(at: u32, rows: Offsets) -> Rows {{ return {body}; }}")
+}
+
+fn row_codes(name: &str, binding: &str, loads: RowLoads) -> String {
+    let body = match loads {
+        RowLoads::Each => format!("Codes({})", each_row(binding)),
+        RowLoads::Shared => format!("spread_codes({binding}[at + rows.own], {binding}[at + rows.more])"),
+    };
+    format!("fn {name}(at: u32, rows: Offsets) -> Codes {{ return {body}; }}")
+}
+
+fn row_quads(name: &str, binding: &str, loads: RowLoads) -> String {
+    let quad = |row: &str| {
+        let loads = [0, 1, 2, 3].map(|step| format!("{binding}[at + {row} + {step}u]"));
+        format!("vec4({})", loads.join(", "))
+    };
+    let four = |four: &str| {
+        let rows = LANES.map(|row| quad(&format!("rows.{four}.{row}")));
+        format!("transpose(mat4x4<f32>({}))", rows.join(", "))
+    };
+    let body = match loads {
+        RowLoads::Each => format!("quads({})", FOURS.map(four).join(", ")),
+        RowLoads::Shared => format!("spread_quads({}, {})", quad("rows.own"), quad("rows.more")),
+    };
+    format!("fn {name}(at: u32, rows: Offsets) -> Quads {{ return {body}; }}")
 }
 
 impl Kernel {

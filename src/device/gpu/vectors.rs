@@ -84,6 +84,7 @@ pub(super) fn rmsprop_step(gpu: &GpuDevice, call: RmsPropStep<'_, GpuDevice>) {
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::RmsProp,
         first_layer: false,
+        layer: (0, 0),
         params: bytes_of(&RmsPropParams {
             len: to_u32(call.len),
             rate: call.rate as f32,
@@ -95,6 +96,7 @@ pub(super) fn rmsprop_step(gpu: &GpuDevice, call: RmsPropStep<'_, GpuDevice>) {
         buffers: &[&call.gradient.raw, &call.mean_square.raw, &call.momenta.raw, &call.theta.raw],
         grid: flat(call.len, 1),
         work: 5 * call.len as u64,
+        bytes: 28 * call.len as u64,
     });
 }
 
@@ -138,6 +140,7 @@ fn dispatch_gram(gpu: &GpuDevice, piece: &Gram<'_, GpuDevice>, partials: &wgpu::
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::Gram,
         first_layer: false,
+        layer: (0, 0),
         params: bytes_of(&GramParams {
             rows: to_u32(piece.rows),
             slab: to_u32(SLAB),
@@ -152,6 +155,7 @@ fn dispatch_gram(gpu: &GpuDevice, piece: &Gram<'_, GpuDevice>, partials: &wgpu::
         buffers: &[&piece.a.buffer.raw, &piece.b.buffer.raw, partials],
         grid: grid([piece.rows.div_ceil(SLAB), piece.a.count.div_ceil(GRAM_TILE), piece.b.count.div_ceil(GRAM_TILE)]),
         work: (piece.rows * piece.a.count * piece.b.count) as u64,
+        bytes: (4 * piece.rows * (piece.a.count + piece.b.count)) as u64,
     });
 }
 
@@ -173,10 +177,12 @@ pub(super) fn update(gpu: &GpuDevice, call: Update<'_, GpuDevice>) {
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::Update,
         first_layer: false,
+        layer: (0, 0),
         params: bytes_of(&UpdateParams { rows: to_u32(call.rows), first: w, second: v }),
         buffers: &[&call.v.buffer.raw, &h, &m, &call.w.buffer.raw],
         grid: flat(call.rows.div_ceil(ROWS), 1),
         work: (call.rows * COLUMNS * (k + COLUMNS)) as u64,
+        bytes: (4 * call.rows * (k + 2 * b)) as u64,
     });
 }
 
@@ -202,6 +208,7 @@ pub(super) fn combine(gpu: &GpuDevice, call: Combine<'_, GpuDevice>) {
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::Combine,
             first_layer: false,
+            layer: (0, 0),
             params: bytes_of(&UpdateParams {
                 rows: to_u32(range.len()),
                 first: Place { offset: v.offset + start, ..v },
@@ -210,6 +217,7 @@ pub(super) fn combine(gpu: &GpuDevice, call: Combine<'_, GpuDevice>) {
             buffers: &[&call.v.buffer.raw, &s, &call.x.buffer.raw],
             grid: flat(range.len().div_ceil(ROWS), tiles),
             work,
+            bytes: (4 * range.len() * (k + p)) as u64,
         });
     }
 }
