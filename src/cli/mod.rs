@@ -81,9 +81,10 @@ pub fn main() -> ExitCode {
     // SAFETY: this is the program's first statement; no other thread reads the environment.
     unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     let cli = Cli::parse();
+    // The painter warns of dashes of no length, which are nothing to see.
     let level = match cli.verbose {
-        0 => "warn,eigenscope=info",
-        1 => "warn,eigenscope=debug",
+        0 => "warn,tiny_skia=error,eigenscope=info",
+        1 => "warn,tiny_skia=error,eigenscope=debug",
         _ => "debug",
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
