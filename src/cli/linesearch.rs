@@ -58,7 +58,9 @@ impl Arguments {
         ];
         let lines = Configuration::preset("quick", None, &settings)?.lines;
         let scale = if self.scale == "unit" { LineScale::Unit } else { LineScale::Gradient };
-        Ok(LinesConfiguration { scale, ..lines })
+        let settings = LinesConfiguration { scale, ..lines };
+        settings.check()?;
+        Ok(settings)
     }
 }
 
@@ -79,11 +81,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
     let rows: Vec<LineRow> = with_device!(&choice.device, device => {
         let mut landscape =
             NetworkLandscape::new(device, &checkpoint.network, &subset, arguments.device.memory())?;
-        let mut rows = Vec::new();
-        for group in spectrum.pairs.chunks(8) {
-            rows.extend(search_lines(&mut landscape, &settings, step, theta, group)?);
-        }
-        rows
+        search_lines(&mut landscape, &settings, step, theta, &spectrum.pairs)?
     });
     if let Some(out) = &arguments.out {
         write_rows(out, &rows)?;

@@ -91,13 +91,13 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
         configuration.data = arguments.data.configuration();
     }
     let experiments: Vec<Experiment> = arguments.targets.iter().flat_map(|t| t.experiments()).collect();
-    configuration.check_for(&experiments)?;
     let data = configuration.data.load()?;
+    configuration.check_for(&experiments, &data)?;
     let choice = arguments.device.open(Precision::F32)?;
     let root = arguments.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&arguments.preset));
     let settings = toml::Table::try_from(&configuration).expect("a configuration is plain");
     let record = run_record(settings, &data, &choice.description());
-    let run = RunDirectory::open(&root, &record, arguments.resume)?;
+    let (run, record) = RunDirectory::open(&root, &record, arguments.resume)?;
     let memory = arguments.device.memory();
     with_device!(&choice.device, device => {
         log::info!("{}", estimate(device, &experiments, &configuration, &data, &run)?);

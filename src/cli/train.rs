@@ -82,7 +82,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
     };
     let choice = arguments.device.open(Precision::F32)?;
     let record = record(&arguments, &data, &network, &plan, subset.len(), &choice.description());
-    let run = RunDirectory::open(&arguments.out, &record, arguments.resume)?;
+    let (run, _) = RunDirectory::open(&arguments.out, &record, arguments.resume)?;
     let mut progress = Progress::new();
     with_device!(&choice.device, device => {
         train(device, &data, &network, &plan, &subset, &validation, &run, &mut progress)?

@@ -46,7 +46,7 @@ impl Default for Options {
 
 impl Options {
     /// Refuses what cannot work on an operator of this dimension that takes blocks of up to `max_block`.
-    pub(super) fn check(&self, dimension: usize, max_block: usize) -> Result<()> {
+    pub(crate) fn check(&self, dimension: usize, max_block: usize) -> Result<()> {
         let usage = |message: String| Err(Error::Usage(message));
         let wanted = self.largest.min(dimension) + self.smallest.min(dimension);
         if wanted == 0 {

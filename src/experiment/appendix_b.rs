@@ -1,15 +1,16 @@
 //! Appendix B: how well the Hessian of a subset stands for that of a larger set.
 
-use super::spectra::{Spectrum, StoredPair, StoredSpectrum};
+use super::spectra::{StoredPair, StoredSpectrum, resumable};
 use super::tracking::cosines;
-use super::{Landscape, NetworkLandscape, Session};
+use super::{NetworkLandscape, Session};
 use crate::Result;
 use crate::data::Dataset;
 use crate::device::Device;
-use crate::eigen::{Monitor, NoMonitor, Options, Progress};
+use crate::eigen::Options;
 use crate::figure::End;
 use crate::network::Network;
 use crate::objective::Jet;
+use crate::run::TensorData;
 use serde::{Deserialize, Serialize};
 
 /// A row of `tables/subsets.csv`: one eigenpair of one subset's Hessian beside the larger set's of the same rank.
@@ -31,7 +32,7 @@ pub struct SubsetRow {
     pub reference: f64,
     /// Angle between the eigenvectors of the same rank, in degrees.
     pub angle: f64,
-    /// Largest angle between this eigenvector and the span of the reference's at this end, in degrees.
+    /// Angle between this eigenvector and the span of the reference's at this end, in degrees.
     pub angle_to_span: f64,
 }
 
@@ -59,7 +60,7 @@ pub struct SubsetErrorRow {
     pub value: f64,
     /// `v^T H v` over the reference.
     pub reference: f64,
-    /// Shards of the reference, each as large as the subset.
+    /// Shards of the reference, each as large as the subset, that the vector was not found on.
     pub shards: usize,
     /// Standard deviation of `v^T H v` over those shards: the standard error of an estimate from one of them.
     pub standard_error: f64,
@@ -75,7 +76,10 @@ pub fn run<D: Device>(
     data: &Dataset,
     memory: Option<usize>,
     session: &mut Session<'_>,
-) -> Result<()> {
+) -> Result<()>
+where
+    TensorData: From<Vec<D::Scalar>>,
+{
     let Session { configuration, run, .. } = *session;
     let settings = &configuration.appendix_b;
     let theta = session.theta(settings.at)?;
@@ -84,17 +88,20 @@ pub fn run<D: Device>(
     session.observer.begin("subsets", sizes.len() as u64 + 1);
     for (i, &size) in sizes.iter().enumerate() {
         let path = run.subset_spectrum(size);
-        if !path.exists() {
+        let name = format!("samples-{size:06}");
+        if path.exists() {
+            run.finished(&name);
+        } else {
             let subset = data.train.subset(size, configuration.spectra.subset_seed)?;
             let mut landscape = NetworkLandscape::new(device, network, &subset, memory)?;
-            let mut monitor = Telling(|p: &Progress| {
-                session.observer.advance(i as u64, &format!("{size} samples: {} HVPs", p.products));
-            });
-            let spectrum: Spectrum<D::Scalar> = landscape.spectrum(&theta, &options, None, &mut monitor)?;
+            let mut tell = |detail: &str| session.observer.advance(i as u64, &format!("{size} samples: {detail}"));
+            let log = path.with_extension("csv");
+            let spectrum = resumable(&mut landscape, run, &name, &theta, &options, &log, &mut tell)?;
             let mut file = spectrum.to_file(true);
             file.note("step", settings.at);
             file.note("samples", size);
             file.write(&path)?;
+            run.finished(&name);
         }
         session.observer.advance(i as u64 + 1, "");
     }
@@ -142,8 +149,10 @@ pub fn run<D: Device>(
         let pairs = &spectra[0].pairs;
         let directions: Vec<&[f32]> = pairs.iter().map(|p| p.vector.as_slice()).collect();
         let jets = landscape.sample_jets(&theta, &directions)?;
-        let errors: Vec<SubsetErrorRow> =
-            pairs.iter().zip(&jets).map(|(pair, jets)| standard_error(pair, jets, settings.sizes[0])).collect();
+        // The vectors were found on the first samples; those would tell of themselves. A random subset is spread over all.
+        let own = if configuration.spectra.subset_seed.is_none() { settings.sizes[0] } else { 0 };
+        let error = |(pair, jets): (&StoredPair, &Vec<Jet>)| standard_error(pair, jets, own, settings.sizes[0]);
+        let errors: Vec<SubsetErrorRow> = pairs.iter().zip(&jets).map(error).collect();
         run.write_table("subset_error", &errors)?;
     }
     session.observer.end(&format!("subsets of {sizes:?} samples at step {}", settings.at));
@@ -161,9 +170,9 @@ fn degrees(cosine: f64) -> f64 {
     cosine.min(1.0).acos().to_degrees()
 }
 
-/// Mean and spread of the curvature over shards of `size` samples.
-fn standard_error(pair: &StoredPair, jets: &[Jet], size: usize) -> SubsetErrorRow {
-    let shards: Vec<f64> = jets.chunks_exact(size).map(|shard| Jet::mean(shard).curvature).collect();
+/// Mean of the curvature, and its spread over shards of `size` samples beyond the `own` ones.
+fn standard_error(pair: &StoredPair, jets: &[Jet], own: usize, size: usize) -> SubsetErrorRow {
+    let shards: Vec<f64> = jets[own..].chunks_exact(size).map(|shard| Jet::mean(shard).curvature).collect();
     let mean = shards.iter().sum::<f64>() / shards.len() as f64;
     let squares: f64 = shards.iter().map(|s| (s - mean).powi(2)).sum();
     SubsetErrorRow {
@@ -174,21 +183,6 @@ fn standard_error(pair: &StoredPair, jets: &[Jet], size: usize) -> SubsetErrorRo
         shards: shards.len(),
         standard_error: (squares / (shards.len() as f64 - 1.0)).sqrt(),
     }
-}
-
-/// A monitor that passes progress on.
-struct Telling<F>(F);
-
-impl<T, F: FnMut(&Progress)> Monitor<T> for Telling<F> {
-    fn step(&mut self, progress: &Progress) {
-        (self.0)(progress);
-    }
-}
-
-/// The bottom eigenpair alone.
-pub(super) fn bottom<L: Landscape>(landscape: &mut L, theta: &[f32], options: &Options) -> Result<Spectrum<L::Scalar>> {
-    let options = Options { largest: 0, smallest: 1, guard: false, ..options.clone() };
-    landscape.spectrum(theta, &options, None, &mut NoMonitor)
 }
 
 #[cfg(test)]
@@ -206,9 +200,9 @@ mod tests {
             vector: Vec::new(),
         };
         let jet = |curvature: f64| Jet { curvature, ..Jet::default() };
-        // Shards of two: means 2, 4, 6; a seventh sample is in no shard.
-        let jets = [1.0, 3.0, 3.0, 5.0, 5.0, 7.0, 4.0].map(jet);
-        let row = standard_error(&pair, &jets, 2);
-        assert_eq!((row.shards, row.reference, row.standard_error), (3, 4.0, 2.0));
+        // The vector's own two samples; shards of two with means 2, 4, 6; a ninth sample that is in no shard.
+        let jets = [100.0, 60.0, 1.0, 3.0, 3.0, 5.0, 5.0, 7.0, 5.0].map(jet);
+        let row = standard_error(&pair, &jets, 2, 2);
+        assert_eq!((row.shards, row.reference, row.standard_error), (3, 21.0, 2.0));
     }
 }

@@ -1,16 +1,17 @@
 //! Appendix C: the optimiser that the paper proposes, beside plain RMSProp.
 
-use super::appendix_b::bottom;
 use super::tracking::cosines;
 use super::{Landscape, NetworkLandscape, Session};
 use crate::data::{Dataset, Samples};
-use crate::device::Device;
+use crate::device::{Device, Scalar};
+use crate::eigen::{NoMonitor, Options};
 use crate::network::Network;
 use crate::objective::{DEFAULT_CHUNK, Objective};
-use crate::run::{RunDirectory, TensorFile, read_rows, write_rows};
+use crate::run::{RunDirectory, TensorFile, read_rows, save_interval, write_rows};
 use crate::train::{Direction, DirectionState, Schedule, Trainer, TrainerState};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How often the state of a run is saved.
@@ -91,17 +92,19 @@ pub fn run<D: Device>(
         settings.seeds.iter().flat_map(|&seed| [Method::Rmsprop, Method::Alternating].map(|m| (seed, m))).collect();
     session.observer.begin("optimisers", runs.len() as u64 * settings.steps);
     let mut landscape = NetworkLandscape::new(device, network, subset, memory)?;
+    let bottom = Options { largest: 0, smallest: 1, guard: false, ..configuration.spectra.options() };
     let mut objective = Objective::new(device, network, subset, DEFAULT_CHUNK)?;
     for (i, &(seed, method)) in runs.iter().enumerate() {
         let mut log = Log::open(run, seed, method)?;
+        let name = format!("appendix-c-{seed}-{}", if method == Method::Rmsprop { "rmsprop" } else { "alternating" });
         if log.rows.iter().any(|r| r.seed == seed && r.method == method && r.step == settings.steps) {
+            run.finished(&name);
             continue;
         }
-        let name = format!("appendix-c-{seed}-{}", if method == Method::Rmsprop { "rmsprop" } else { "alternating" });
         let path = run.unfinished(&name);
         let start = || {
             let theta = configuration.network.init.parameters(network, seed);
-            Ok((TrainerState::start(theta), DirectionState::start(network.dim(), seed), 0.0))
+            Ok((TrainerState::start(theta), DirectionState::start(network.dim()), 0.0))
         };
         let (state, direction, mut seconds) = if path.exists() { read_unfinished(&path)? } else { start()? };
         log.keep_before(state.step);
@@ -111,30 +114,29 @@ pub fn run<D: Device>(
         let mut saved = Instant::now();
         loop {
             let step = trainer.step_count();
+            if method == Method::Alternating && settings.compare_at.contains(&step) {
+                let theta = trainer.state()?.theta;
+                let vector = direction.state(device)?.vector;
+                let jet = landscape.jets(&theta, &[&vector])?[0];
+                let spectrum = landscape.spectrum(&theta, &bottom, None, &mut NoMonitor)?;
+                let pair = &spectrum.solution.smallest[0];
+                let true_vector: Vec<f32> = pair.vector.iter().map(|v| v.widen() as f32).collect();
+                log.directions.push(DirectionRow {
+                    seed,
+                    step,
+                    estimate: direction.value(),
+                    rayleigh: jet.curvature,
+                    eigenvalue: pair.value,
+                    cosine: cosines(&[vector], &[true_vector])[0].abs(),
+                    status: pair.status.to_string(),
+                });
+            }
             if step % settings.evaluate_every == 0 || step == settings.steps {
                 let evaluation = objective.evaluate(trainer.theta())?;
                 session.observer.advance(
                     i as u64 * settings.steps + step,
                     &format!("{method:?} from seed {seed}: loss {:.4}", evaluation.loss),
                 );
-                if method == Method::Alternating && settings.compare_at.contains(&step) {
-                    let theta = trainer.state()?.theta;
-                    let vector = direction.state(device)?.vector;
-                    let jet = landscape.jets(&theta, &[&vector])?[0];
-                    let spectrum = bottom(&mut landscape, &theta, &configuration.spectra.options())?;
-                    let pair = &spectrum.solution.smallest[0];
-                    let true_vector: Vec<f32> =
-                        pair.vector.iter().map(|v| crate::device::Scalar::widen(*v) as f32).collect();
-                    log.directions.push(DirectionRow {
-                        seed,
-                        step,
-                        estimate: direction.value(),
-                        rayleigh: jet.curvature,
-                        eigenvalue: pair.value,
-                        cosine: cosines(&[vector], &[true_vector])[0].abs(),
-                        status: pair.status.to_string(),
-                    });
-                }
                 log.seconds.push(OptimizerSeconds { seed, method, step, seconds: (1000.0 * seconds).round() / 1000.0 });
                 log.rows.push(OptimizerRow {
                     seed,
@@ -147,7 +149,7 @@ pub fn run<D: Device>(
             if step == settings.steps {
                 break;
             }
-            if saved.elapsed() > SAVE_EVERY && step > state.step {
+            if saved.elapsed() >= save_interval(SAVE_EVERY) && step > state.step {
                 log.write(run)?;
                 write_unfinished(&path, &trainer.state()?, &direction.state(device)?, seconds)?;
                 saved = Instant::now();
@@ -204,12 +206,7 @@ impl Log {
     }
 }
 
-fn write_unfinished(
-    path: &std::path::Path,
-    state: &TrainerState,
-    direction: &DirectionState,
-    seconds: f64,
-) -> Result<()> {
+fn write_unfinished(path: &Path, state: &TrainerState, direction: &DirectionState, seconds: f64) -> Result<()> {
     let mut file = TensorFile::default();
     for (name, values) in [
         ("theta", &state.theta),
@@ -227,10 +224,10 @@ fn write_unfinished(
     file.write(path)
 }
 
-fn read_unfinished(path: &std::path::Path) -> Result<(TrainerState, DirectionState, f64)> {
+fn read_unfinished(path: &Path) -> Result<(TrainerState, DirectionState, f64)> {
     let file = TensorFile::read(path)?;
     let vector = |name: &str| -> Result<Vec<f32>> { Ok(file.get(name)?.data.to_f32()) };
-    fn note<V: for<'de> Deserialize<'de>>(file: &TensorFile, path: &std::path::Path, key: &str) -> Result<V> {
+    fn note<V: for<'de> Deserialize<'de>>(file: &TensorFile, path: &Path, key: &str) -> Result<V> {
         let text = file.metadata.get(key).map_or("", String::as_str);
         serde_json::from_str(text).map_err(|e| Error::file(path, format!("its metadata has {key} = \"{text}\": {e}")))
     }

@@ -154,6 +154,31 @@ pub struct LinesConfiguration {
     pub refinements: usize,
 }
 
+impl LinesConfiguration {
+    /// Refuses settings that cannot work.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the setting.
+    pub fn check(&self) -> Result<()> {
+        let Self { ranges, fit_points, profile_points, profile_reach, nearest, reach, per_decade, .. } = self;
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        let wrong = if !(positive(ranges[0]) && positive(ranges[1]) && ranges[1] > ranges[0]) {
+            format!("ranges {ranges:?} must be a small and a larger half width")
+        } else if *fit_points < 3 || *profile_points < 3 {
+            "fit_points and profile_points must be at least 3".into()
+        } else if !(1..=1000).contains(per_decade) {
+            "per_decade must be from 1 to 1000".into()
+        } else if !(positive(*nearest) && positive(*reach) && reach > nearest) {
+            format!("reach {reach} must be above nearest {nearest}, and that above 0")
+        } else if !positive(*profile_reach) {
+            format!("profile_reach {profile_reach} must be positive")
+        } else {
+            return Ok(());
+        };
+        Err(Error::Usage(format!("lines: {wrong}")))
+    }
+}
+
 /// Spectra of subsets against that of a larger set: appendix B.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -280,44 +305,58 @@ impl Configuration {
         Ok(())
     }
 
-    /// Refuses settings that one of `experiments` cannot work with.
+    /// Refuses settings that one of `experiments` cannot work with on this data.
     ///
     /// # Errors
     /// [`Error::Usage`] that names the setting.
-    pub fn check_for(&self, experiments: &[Experiment]) -> Result<()> {
+    pub fn check_for(&self, experiments: &[Experiment], data: &Dataset) -> Result<()> {
         use Experiment::*;
         let usage = |message: String| Err(Error::Usage(message));
         let wants = |some: &[Experiment]| some.iter().any(|e| experiments.contains(e));
-        if self.spectra.largest == 0 || self.spectra.smallest == 0 {
-            return usage("spectra.largest and spectra.smallest must be at least 1: the figures show both ends".into());
+        let dim = self.network(data)?.dim();
+        let available = data.train.len();
+        self.training.check(available)?;
+        let AppendixBConfiguration { sizes, reference, largest, smallest, .. } = &self.appendix_b;
+        for (name, count, most) in [
+            ("spectra.samples", self.spectra.samples, available),
+            ("validation_samples", self.validation_samples, usize::MAX),
+            ("appendix_b.reference", *reference, if wants(&[AppendixB]) { available } else { usize::MAX }),
+        ] {
+            if count == 0 || count > most {
+                return usage(format!("{name} is {count}: from 1 to the {available} training samples"));
+            }
+        }
+        let options = self.spectra.options();
+        for (name, largest, smallest) in
+            [("spectra", options.largest, options.smallest), ("appendix_b", *largest, *smallest)]
+        {
+            if largest == 0 || smallest == 0 {
+                return usage(format!("{name}.largest and .smallest must be at least 1: the figures show both ends"));
+            }
+            if largest + smallest > dim {
+                return usage(format!("{name} asks for {} eigenvalues of {dim}", largest + smallest));
+            }
+            let wrong = |e| Error::Usage(format!("{name}: {e}"));
+            eigen::Options { largest, smallest, ..options.clone() }.check(dim, options.block).map_err(wrong)?;
         }
         for (some, name, steps) in [
             (&[Figure2][..], "tracking.top", self.tracking.top.as_slice()),
             (&[Figure2], "tracking.bottom", &self.tracking.bottom),
             (&[Figure3, Figure4, Figure5, Figure6], "lines.profile_at", &[self.lines.profile_at]),
-            (&[AppendixB], "appendix_b.at", &[self.appendix_b.at]),
         ] {
             if let Some(other) = steps.iter().find(|s| wants(some) && !self.spectra.at.contains(s)) {
                 return usage(format!("{name} has step {other}, which is not in spectra.at"));
             }
         }
-        let LinesConfiguration { ranges, fit_points, profile_points, nearest, reach, per_decade, .. } = &self.lines;
-        if !(ranges[0] > 0.0 && ranges[1] > ranges[0] && ranges[1].is_finite()) {
-            return usage(format!("lines.ranges {ranges:?}: a small and a larger half width are wanted"));
+        if wants(&[AppendixB]) && !self.tracked_steps().contains(&self.appendix_b.at) {
+            return usage(format!("appendix_b.at is step {}, of which no parameters are kept", self.appendix_b.at));
         }
-        if *fit_points < 3 || *profile_points < 3 || *per_decade == 0 {
-            return usage("lines: fit_points and profile_points must be at least 3, per_decade at least 1".into());
-        }
-        if !(self.lines.profile_reach > 0.0 && self.lines.profile_reach.is_finite()) {
-            return usage(format!("lines.profile_reach {} must be positive", self.lines.profile_reach));
-        }
-        if !(*nearest > 0.0 && reach > nearest && reach.is_finite()) {
-            return usage(format!("lines: reach {reach} must be above nearest {nearest}, and that above 0"));
-        }
-        let AppendixBConfiguration { sizes, reference, .. } = &self.appendix_b;
+        self.lines.check()?;
         let rising = !sizes.is_empty() && sizes.is_sorted_by(|a, b| a < b) && sizes[0] > 0;
-        if !rising || sizes.last() >= Some(reference) {
-            return usage("appendix_b.sizes must rise and stay below appendix_b.reference".into());
+        if !rising || sizes.last() >= Some(reference) || 3 * sizes[0] > *reference {
+            return usage(
+                "appendix_b.sizes must rise, from a third of appendix_b.reference or less, and stay below it".into(),
+            );
         }
         if self.appendix_c.seeds.is_empty() || self.appendix_c.compare_at.iter().any(|&s| s > self.appendix_c.steps) {
             return usage("appendix_c: at least one seed, and compare_at within steps".into());
@@ -375,7 +414,7 @@ mod tests {
     fn presets_are_sound() {
         for (name, _) in PRESETS {
             let configuration = Configuration::preset(name, None, &[]).unwrap();
-            configuration.check_for(&Experiment::ALL).unwrap();
+            configuration.check_for(&Experiment::ALL, &Dataset::mnist_embedded().unwrap()).unwrap();
             assert_eq!(configuration.network.layers, "lenet");
         }
         let paper = Configuration::preset("paper", None, &[]).unwrap();
@@ -404,6 +443,7 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_named() {
+        let data = Dataset::mnist_embedded().unwrap();
         for (setting, hint) in [
             ("spectra.sample=512", "sample"),
             ("spectra.samples=many", "expected usize"),
@@ -416,10 +456,21 @@ mod tests {
             ("lines.fit_points=2", "fit_points"),
             ("lines.reach=0", "reach 0"),
             ("appendix_b.sizes=[9000]", "appendix_b.sizes"),
+            ("appendix_b.sizes=[400]", "a third"),
+            ("appendix_b.reference=60000", "appendix_b.reference is 60000"),
+            ("spectra.samples=99999", "spectra.samples is 99999"),
+            ("validation_samples=0", "validation_samples"),
+            ("spectra.largest=50", "basis of 48"),
+            ("spectra.smallest=0", "both ends"),
+            ("spectra.tolerance=0.0", "tolerance 0"),
+            ("training.batch=0", "batch 0"),
+            ("network.layers=bogus", "bogus"),
+            ("lines.per_decade=0", "per_decade"),
+            ("lines.reach=inf", "reach inf"),
             ("appendix_c.optimizer.momentum=1", "momentum"),
         ] {
             let configuration = Configuration::preset("quick", None, &[setting.into()]);
-            let message = configuration.and_then(|c| c.check_for(&Experiment::ALL)).unwrap_err().to_string();
+            let message = configuration.and_then(|c| c.check_for(&Experiment::ALL, &data)).unwrap_err().to_string();
             assert!(message.contains(hint) && !message.contains('\n'), "{setting}: {message}");
         }
         assert!(Configuration::preset("slow", None, &[]).unwrap_err().to_string().contains("quick, paper"));

@@ -1,7 +1,7 @@
 //! What a run will take, before it starts.
 
 use super::configuration::{AppendixBConfiguration, AppendixCConfiguration, SpectraConfiguration};
-use super::{Configuration, Experiment};
+use super::{Configuration, CurvatureRow, Experiment, LineRow, OptimizerRow};
 use crate::Result;
 use crate::data::Dataset;
 use crate::device::Device;
@@ -53,8 +53,6 @@ pub fn estimate<D: Device>(
     let SpectraConfiguration { largest, smallest, samples, .. } = *spectra;
     let pairs = (largest + smallest) as f64;
     let products = |pairs: f64| PRODUCTS.0 * pairs + PRODUCTS.1;
-    let left =
-        |all: usize, done: &dyn Fn(u64) -> bool| all - spectra.at.iter().filter(|&&step| done(step)).count().min(all);
     let (mut seconds, mut bytes) = (0.0, 0.0);
     let figures = [Figure1, Figure2, Figure3, Figure4, Figure5, Figure6];
     if wanted(&figures) || wanted(&[AppendixB]) {
@@ -66,36 +64,44 @@ pub fn estimate<D: Device>(
         bytes += (4 * dim * snapshots) as f64 * steps / configuration.steps.max(1) as f64;
     }
     if wanted(&figures) {
-        let count = left(spectra.at.len(), &|step| run.spectrum(step).exists()) as f64;
+        let count = spectra.at.iter().filter(|&&step| !run.spectrum(step).exists()).count() as f64;
         seconds += count * products(pairs) * samples as f64 * tangent;
         bytes += count * (pairs + 1.0) * (4 * dim) as f64;
     }
-    if wanted(&[Figure2]) && !run.table("curvature").exists() {
+    if wanted(&[Figure2]) {
         // A jet is about two thirds of a product.
-        let jets = configuration.tracked_steps().len() * 2 * spectra.at.len();
-        seconds += jets as f64 * samples as f64 * tangent * 0.67;
+        let all = configuration.tracked_steps().len() * 2 * spectra.at.len();
+        let done = run.read_table_so_far::<CurvatureRow>("curvature")?.len();
+        seconds += all.saturating_sub(done) as f64 * samples as f64 * tangent * 0.67;
     }
-    if wanted(&[Figure3, Figure4, Figure5, Figure6]) && !run.table("lines").exists() {
+    if wanted(&[Figure3, Figure4, Figure5, Figure6]) {
         let decades = (lines.reach / lines.nearest).log10();
         let grid = 2.0 * (decades * lines.per_decade as f64 + 1.0);
         let each = grid + (2 * lines.fit_points + lines.refinements) as f64;
-        let profiles = (6 * lines.profile_points) as f64;
-        seconds += (pairs * spectra.at.len() as f64 * each + profiles) * samples as f64 * forward;
+        let all = (largest + smallest) * spectra.at.len();
+        let left = all.saturating_sub(run.read_table_so_far::<LineRow>("lines")?.len());
+        let profiles = if run.table("profile").exists() { 0 } else { 6 * lines.profile_points };
+        seconds += (left as f64 * each + profiles as f64) * samples as f64 * forward;
     }
     if wanted(&[AppendixB]) && !run.table("subset_error").exists() {
         let AppendixBConfiguration { sizes, reference, largest, smallest, .. } = appendix_b;
         let pairs = (largest + smallest) as f64;
-        let total = (sizes.iter().sum::<usize>() + reference) as f64;
-        seconds += total * products(pairs) * tangent + *reference as f64 * pairs * tangent * 0.67;
-        bytes += (sizes.len() + 1) as f64 * pairs * (4 * dim) as f64;
+        let left: Vec<usize> =
+            sizes.iter().chain([reference]).copied().filter(|&size| !run.subset_spectrum(size).exists()).collect();
+        seconds += left.iter().sum::<usize>() as f64 * products(pairs) * tangent;
+        seconds += *reference as f64 * pairs * tangent * 0.67;
+        bytes += left.len() as f64 * pairs * (4 * dim) as f64;
     }
-    if wanted(&[AppendixC]) && !run.table("appendix_c").exists() {
+    if wanted(&[AppendixC]) {
         let AppendixCConfiguration { seeds, steps, evaluate_every, compare_at, .. } = appendix_c;
-        let batches = 2 * steps * configuration.training.batch as u64;
-        let evaluations = (2 * (steps / evaluate_every) * samples as u64) as f64;
-        let each = batches as f64 * (backward + 0.5 * tangent) + evaluations * forward;
-        let comparisons = compare_at.len() as f64 * products(1.0) * samples as f64 * tangent;
-        seconds += seeds.len() as f64 * (each + comparisons);
+        let done = run.read_table_so_far::<OptimizerRow>("appendix_c")?;
+        let left = (2 * seeds.len()).saturating_sub(done.iter().filter(|row| row.step == *steps).count()) as f64;
+        let evaluations = (steps / evaluate_every) as f64 * samples as f64;
+        // Every other run makes products, and comparisons.
+        let batch = configuration.training.batch as f64;
+        let each = *steps as f64 * batch * (backward + 0.5 * tangent) + evaluations * forward;
+        let comparisons = 0.5 * compare_at.len() as f64 * products(1.0) * samples as f64 * tangent;
+        seconds += left * (each + comparisons);
     }
     Ok(format!(
         "about {} on this device, {} in {}",

@@ -11,8 +11,8 @@ use crate::objective::{DEFAULT_CHUNK, Jet, Objective, Probe, mean_difference};
 /// Changes of the loss at probes along the directions that it was made for.
 pub type LossChanges<'a> = Box<dyn FnMut(&[Probe]) -> Result<Vec<f64>> + 'a>;
 
-/// A function of a parameter vector with known derivatives. The experiments know no more of a network than this, so that
-/// a function whose every answer is known can take its place.
+/// A function of a parameter vector with known derivatives. Spectra, tracking and lines know no more of a network than
+/// this, so that a function whose every answer is known can take its place.
 pub trait Landscape {
     /// The type that spectra are computed in.
     type Scalar: Scalar;

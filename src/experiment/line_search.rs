@@ -26,7 +26,8 @@ pub struct Minimum {
 /// Steps from `nearest` to `reach` on both sides of zero, evenly spaced in their logarithm, ascending.
 pub fn grid(nearest: f64, reach: f64, per_decade: usize) -> Vec<f64> {
     let count = ((reach / nearest).log10() * per_decade as f64).ceil().max(1.0) as usize;
-    let positive = (0..=count).map(|i| nearest * (reach / nearest).powf(i as f64 / count as f64));
+    let step = |i: usize| if i == count { reach } else { nearest * (reach / nearest).powf(i as f64 / count as f64) };
+    let positive = (0..=count).map(step);
     let mut steps: Vec<f64> = positive.clone().map(|s| -s).rev().collect();
     steps.extend(positive);
     steps
@@ -133,8 +134,8 @@ impl Bracket {
         // A parabola's vertex, unless the last two did not halve the bracket, or it repeats a known point.
         let (left, right) = ((b - a) * (fb - fc), (b - c) * (fb - fa));
         let vertex = b - 0.5 * ((b - a) * left - (b - c) * right) / (left - right);
-        let apart = 1e-3 * (c - a);
-        let good = vertex > a + 0.1 * apart && vertex < c - 0.1 * apart && (vertex - b).abs() > 0.1 * apart;
+        let apart = 1e-4 * (c - a);
+        let good = vertex > a + apart && vertex < c - apart && (vertex - b).abs() > apart;
         if good && c - a <= 0.5 * self.widths[1] {
             return Some(vertex);
         }

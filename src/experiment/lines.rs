@@ -31,7 +31,8 @@ pub struct LineRow {
     pub curvature: f64,
     /// Third derivative of the loss along v.
     pub third: f64,
-    /// Root mean square of the rounding noise of a loss difference here.
+    /// Root mean square of the rounding noise of loss differences, along the first two directions of the group that was
+    /// searched together.
     pub noise: f64,
     /// Curvature of the quadratic fit over the small range; none if the slope vanishes.
     pub fit_small: Option<f64>,
@@ -96,7 +97,7 @@ pub fn run<L: Landscape>(landscape: &mut L, session: &mut Session<'_>) -> Result
             let spectrum = StoredSpectrum::read(&run.spectrum(step))?;
             let theta = session.theta(step)?;
             for (g, group) in spectrum.pairs.chunks(GROUP).enumerate() {
-                if (g + 1) * GROUP > found && g * GROUP + group.len() > found {
+                if g * GROUP + group.len() > found {
                     let done = (g * GROUP).min(spectrum.pairs.len());
                     session
                         .observer
@@ -147,8 +148,10 @@ pub fn search<L: Landscape>(
     let mut change = |step: f64| if step == 0.0 { 0.0 } else { found.next().expect("one a probe") };
     let known: Vec<Vec<(f64, f64)>> =
         lines.iter().map(|line| line.steps.iter().map(|&s| (s, change(s))).collect()).collect();
-    // The searches may use every point that is known.
-    let starts: Vec<Vec<(f64, f64)>> = known.iter().map(|k| k.iter().copied().chain([(0.0, 0.0)]).collect()).collect();
+    // The searches may use every point that is known and within reach.
+    let within = |point: &(f64, f64)| point.0.abs() <= settings.reach;
+    let starts: Vec<Vec<(f64, f64)>> =
+        known.iter().map(|k| k.iter().copied().filter(within).chain([(0.0, 0.0)]).collect()).collect();
     let minima = minimize(&mut *changes, &starts, settings.refinements, noise)?;
 
     let rows = lines.iter().zip(pairs).zip(known.iter().zip(minima));

@@ -87,6 +87,7 @@ pub fn run(network: &Network, session: &mut Session<'_>) -> Result<()> {
         }
     }
     run.write_table("energy", &energies)?;
-    run.write_table("participation", &participations)?;
-    run.write_table("filters", &filters)
+    run.write_table("filters", &filters)?;
+    // The last: the section is drawn once this table is there.
+    run.write_table("participation", &participations)
 }

@@ -10,7 +10,7 @@ use crate::network::Network;
 use crate::objective::{DEFAULT_CHUNK, Evaluation, Objective};
 use crate::run::{
     ConvergenceLog, ConvergenceRow, MetricsRow, RunDirectory, TensorData, TensorFile, read_rows, read_state,
-    write_rows, write_state,
+    save_interval, write_rows, write_state,
 };
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -172,8 +172,6 @@ pub fn compute_spectrum<D: Device>(
 pub struct StoredSpectrum {
     /// The pairs, in descending order of their values.
     pub pairs: Vec<StoredPair>,
-    /// The loss on the subset.
-    pub loss: f64,
 }
 
 /// An eigenpair as a file tells it.
@@ -220,7 +218,7 @@ impl StoredSpectrum {
                 let (end, rank) = if i < largest { (End::Largest, i + 1) } else { (End::Smallest, count - i) };
                 StoredPair { end, rank, value, residual, status, vector: vectors.next().unwrap_or_default() }
             });
-        Ok(Self { pairs: pairs.collect(), loss: note("loss")?.parse().map_err(|e| Error::file(path, e))? })
+        Ok(Self { pairs: pairs.collect() })
     }
 
     /// The outermost pair of an end.
@@ -240,7 +238,9 @@ where
     let at = &session.configuration.spectra.at;
     session.observer.begin("spectra", at.len() as u64);
     for (i, &step) in at.iter().enumerate() {
-        if !session.run.spectrum(step).exists() {
+        if session.run.spectrum(step).exists() {
+            session.run.finished(&unfinished_name(step));
+        } else {
             one(landscape, session, i as u64, step)?;
         }
         session.observer.advance(i as u64 + 1, "");
@@ -260,34 +260,14 @@ where
     let run = session.run;
     let options = session.configuration.spectra.options();
     let theta = session.theta(step)?;
-    let name = format!("spectrum-{step:06}");
-    let fingerprint = format!("the spectrum at step {step}");
-    let path = run.unfinished(&name);
-    let state = if path.exists() { Some(read_state(&path, &fingerprint)?) } else { None };
+    let name = unfinished_name(step);
     let log = run.convergence_log(step);
-    std::fs::create_dir_all(log.parent().expect("a file in a folder")).map_err(|e| Error::file(&log, e))?;
-    let mut monitor = Following {
-        log: ConvergenceLog::open(&log, state.as_ref().map_or(0, |s: &SolverState<L::Scalar>| s.counters[0]))?,
-        saved: Instant::now(),
-        path: &path,
-        dimension: theta.len(),
-        fingerprint: &fingerprint,
-        tell: |p: &eigen::Progress| {
-            let what = if p.phase == Phase::Search { "" } else { ", looking for missed pairs" };
-            let (largest, smallest) = (options.largest, options.smallest);
-            session.observer.advance(
-                done,
-                &format!(
-                    "step {step}: {} HVPs, LA {}/{largest}, SA {}/{smallest}{what}",
-                    p.products, p.largest, p.smallest
-                ),
-            );
-        },
-    };
-    let spectrum = landscape.spectrum(&theta, &options, state.as_ref(), &mut monitor)?;
+    let mut tell = |detail: &str| session.observer.advance(done, &format!("step {step}: {detail}"));
+    let spectrum = resumable(landscape, run, &name, &theta, &options, &log, &mut tell)?;
     // The costs first: a spectrum's file promises that they are in their tables.
     let rows: Vec<ConvergenceRow> = read_rows(&log)?;
-    let after = |all: &dyn Fn(&ConvergenceRow) -> bool| rows.iter().find(|r| all(r)).map(|r| r.hvps);
+    let search = || rows.iter().filter(|r| r.phase == Phase::Search);
+    let after = |all: &dyn Fn(&ConvergenceRow) -> bool| search().find(|r| all(r)).map(|r| r.hvps);
     let cost = CostRow {
         step,
         hvps: spectrum.solution.products,
@@ -310,6 +290,40 @@ where
     Ok(())
 }
 
+fn unfinished_name(step: u64) -> String {
+    format!("spectrum-{step:06}")
+}
+
+/// Computes a spectrum whose state is kept under `name` and whose convergence is logged, from where it stood.
+///
+/// # Errors
+/// What the solver, the device or the files meet.
+pub(super) fn resumable<L: Landscape>(
+    landscape: &mut L,
+    run: &RunDirectory,
+    name: &str,
+    theta: &[f32],
+    options: &Options,
+    log: &Path,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Spectrum<L::Scalar>>
+where
+    TensorData: From<Vec<L::Scalar>>,
+{
+    let path = run.unfinished(name);
+    let state = if path.exists() { Some(read_state(&path, name)?) } else { None };
+    let mut monitor = Following {
+        log: ConvergenceLog::open(log, state.as_ref().map_or(0, |s: &SolverState<L::Scalar>| s.counters[0]))?,
+        saved: Instant::now(),
+        path: &path,
+        dimension: theta.len(),
+        fingerprint: name,
+        options,
+        tell,
+    };
+    landscape.spectrum(theta, options, state.as_ref(), &mut monitor)
+}
+
 /// The rows with one more, in place of one with the same key, in ascending order of keys.
 pub(super) fn with_row<R, K: Ord>(mut rows: Vec<R>, row: R, key: impl Fn(&R) -> K) -> Vec<R> {
     rows.retain(|other| key(other) != key(&row));
@@ -319,26 +333,30 @@ pub(super) fn with_row<R, K: Ord>(mut rows: Vec<R>, row: R, key: impl Fn(&R) -> 
 }
 
 /// Follows a solve: tells, logs, and saves its state.
-struct Following<'a, F> {
+struct Following<'a> {
     log: ConvergenceLog,
     saved: Instant,
     path: &'a Path,
     dimension: usize,
     fingerprint: &'a str,
-    tell: F,
+    options: &'a Options,
+    tell: &'a mut dyn FnMut(&str),
 }
 
-impl<T: Scalar, F: FnMut(&eigen::Progress)> Monitor<T> for Following<'_, F>
+impl<T: Scalar> Monitor<T> for Following<'_>
 where
     TensorData: From<Vec<T>>,
 {
     fn step(&mut self, progress: &eigen::Progress) {
         self.log.add(&progress.into());
-        (self.tell)(progress);
+        let what = if progress.phase == Phase::Search { "" } else { ", looking for missed pairs" };
+        let Options { largest, smallest, .. } = self.options;
+        let eigen::Progress { products, largest: la, smallest: sa, .. } = progress;
+        (self.tell)(&format!("{products} HVPs, LA {la}/{largest}, SA {sa}/{smallest}{what}"));
     }
 
     fn wants_state(&mut self, _: usize) -> bool {
-        self.saved.elapsed() > SAVE_EVERY
+        self.saved.elapsed() >= save_interval(SAVE_EVERY)
     }
 
     fn save(&mut self, state: SolverState<T>) -> Result<()> {

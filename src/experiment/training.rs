@@ -6,7 +6,7 @@ use crate::data::{Dataset, Samples};
 use crate::device::Device;
 use crate::network::{Init, Network};
 use crate::objective::{DEFAULT_CHUNK, Objective};
-use crate::run::{Checkpoint, MetricsRow, RunDirectory, read_rows, write_rows};
+use crate::run::{Checkpoint, MetricsRow, RunDirectory, read_rows, save_interval, write_rows};
 use crate::train::{Schedule, Trainer, TrainerState};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -109,7 +109,7 @@ pub fn train<D: Device>(
             checkpoint()?.write(&run.checkpoint(step))?;
         } else if plan.snapshots.contains(&step) {
             checkpoint()?.write_snapshot(&run.snapshot(step))?;
-        } else if saved.elapsed() > SAVE_EVERY {
+        } else if saved.elapsed() >= save_interval(SAVE_EVERY) {
             write_rows(&run.metrics(), &rows)?;
             checkpoint()?.write(&run.unfinished("training"))?;
             saved = Instant::now();

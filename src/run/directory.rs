@@ -1,5 +1,6 @@
 //! The folders of a run and the names in them.
 
+use super::files::sweep;
 use super::{Checkpoint, read_rows, write_atomic, write_rows};
 use crate::data::ImageShape;
 use crate::{Error, Result};
@@ -13,13 +14,13 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Starts a run in `root`, or with `resume` continues the one that is there.
+    /// Starts a run in `root`, or with `resume` continues the one that is there; returns it with its record.
     ///
-    /// `record` becomes `run.toml`; a resumed run must have the same `configuration` in it.
+    /// `record` becomes `run.toml`; a resumed run must have the same `configuration` and data in it, and keeps its own.
     ///
     /// # Errors
     /// [`Error::Usage`] if there is a run already and `resume` is not set, or it was another configuration.
-    pub fn open(root: &Path, record: &toml::Table, resume: bool) -> Result<Self> {
+    pub fn open(root: &Path, record: &toml::Table, resume: bool) -> Result<(Self, toml::Table)> {
         let run = Self { root: root.to_path_buf() };
         let manifest = run.manifest();
         if manifest.exists() {
@@ -36,10 +37,16 @@ impl RunDirectory {
                     root.display()
                 )));
             }
-            return Ok(run);
+            let device = |record: &toml::Table| Some(record.get("made_by")?.get("device")?.to_string());
+            if let (Some(before), Some(now)) = (device(&old), device(record)) {
+                if before != now {
+                    log::warn!("this run was begun on {before} and goes on on {now}: the last bits will differ");
+                }
+            }
+            sweep(root);
+            return Ok((run, old));
         }
-        let occupied = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
-        if occupied {
+        if sweep(root) {
             return Err(Error::Usage(format!(
                 "{} is not empty and holds no run: choose another --out",
                 root.display()
@@ -47,7 +54,7 @@ impl RunDirectory {
         }
         let text = toml::to_string_pretty(record).map_err(|e| Error::file(&manifest, e))?;
         write_atomic(&manifest, text.as_bytes())?;
-        Ok(run)
+        Ok((run, record.clone()))
     }
 
     /// The directory itself.
@@ -207,7 +214,7 @@ fn read_record(manifest: &Path) -> Result<toml::Table> {
     text.parse().map_err(|e: toml::de::Error| Error::file(manifest, e.message().to_string()))
 }
 
-/// The first setting under `[configuration]` that differs, as text.
+/// The first setting under `[configuration]` that differs, or the data, as text.
 fn difference(old: &toml::Table, new: &toml::Table) -> Option<String> {
     fn flatten(prefix: &str, value: &toml::Value, into: &mut Vec<(String, String)>) {
         match value {
@@ -223,6 +230,9 @@ fn difference(old: &toml::Table, new: &toml::Table) -> Option<String> {
         let mut list = Vec::new();
         if let Some(value) = table.get("configuration") {
             flatten("", value, &mut list);
+        }
+        if let Some(digest) = table.get("made_by").and_then(|m| m.get("data_sha256")) {
+            list.push(("the data's SHA-256".into(), digest.to_string()));
         }
         list
     };
@@ -255,6 +265,20 @@ mod tests {
         assert!(message(5, false).contains("--resume"));
         assert!(message(6, true).contains("training.steps was 5, is 6"));
         assert!(RunDirectory::open(&root, &record(5), true).is_ok());
+        let mut other_data = record(5);
+        other_data.insert("made_by".into(), toml::toml! { data_sha256 = "another" }.into());
+        let error = RunDirectory::open(&root, &other_data, true).unwrap_err().to_string();
+        assert!(error.contains("the data's SHA-256"), "{error}");
+        // What a killed process left is swept away, and keeps no one out.
+        std::fs::create_dir(root.join("spectra")).unwrap();
+        let left = [root.join(".abc.tmp"), root.join("spectra/.def.tmp")];
+        left.iter().for_each(|path| std::fs::write(path, "half").unwrap());
+        RunDirectory::open(&root, &record(5), true).unwrap();
+        assert!(left.iter().all(|path| !path.exists()));
+        let killed = folder.path().join("killed");
+        std::fs::create_dir(&killed).unwrap();
+        std::fs::write(killed.join(".ghi.tmp"), "half").unwrap();
+        RunDirectory::open(&killed, &record(5), false).unwrap();
         let other = folder.path().join("other");
         std::fs::create_dir(&other).unwrap();
         std::fs::write(other.join("thesis.tex"), "precious").unwrap();

@@ -3,6 +3,36 @@
 use crate::{Error, Result};
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
+
+/// How often a state is saved: `usual`, or the seconds in the environment variable EIGENSCOPE_SAVE_SECONDS, so that tests can
+/// interrupt what takes no time.
+pub(crate) fn save_interval(usual: Duration) -> Duration {
+    let seconds = std::env::var("EIGENSCOPE_SAVE_SECONDS").ok().and_then(|s| s.parse().ok());
+    seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or(usual)
+}
+
+/// Whether a name is one of [`write_atomic`]'s temporary ones.
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with('.') && n.ends_with(".tmp"))
+}
+
+/// Removes what a killed process has left half-written in `folder` and the folders in it; returns whether anything else
+/// is there.
+pub(super) fn sweep(folder: &Path) -> bool {
+    let mut occupied = false;
+    for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if is_temporary(&path) {
+            // What cannot be removed only takes room.
+            let _ = std::fs::remove_file(&path);
+        } else {
+            occupied = true;
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).filter(|p| is_temporary(p)).for_each(|p| drop(std::fs::remove_file(p)));
+        }
+    }
+    occupied
+}
 
 /// Writes `bytes` under a temporary name beside `path` and renames it into place, making the folder if need be.
 ///

@@ -7,7 +7,7 @@
 //! snapshots/step-000025.safetensors parameters alone, where curvature is followed
 //! spectra/step-000050.safetensors   eigenpairs; beside it .csv, the convergence log
 //! tables/*.csv                      what the figures are drawn from
-//! clock/*.csv                       wall-clock seconds, the only files that differ between two equal runs
+//! clock/*.csv                       wall-clock seconds: these, and what is drawn or stated of them, differ between equal runs
 //! figures/*.svg, *.png
 //! report.html
 //! ```
@@ -26,6 +26,7 @@ mod tensors;
 
 pub use checkpoint::Checkpoint;
 pub use directory::RunDirectory;
+pub(crate) use files::save_interval;
 pub use files::write_atomic;
 pub use metrics::MetricsRow;
 pub use rows::{read_rows, write_rows};

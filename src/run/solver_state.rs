@@ -138,13 +138,22 @@ impl ConvergenceLog {
     /// # Errors
     /// [`Error::File`] if it cannot be read or written.
     pub fn open(path: &Path, hvps: usize) -> Result<Self> {
-        let mut rows: Vec<ConvergenceRow> =
-            if hvps > 0 && path.exists() { super::read_rows(path)? } else { Vec::new() };
-        rows.retain(|row| row.hvps <= hvps);
-        let file = File::create(path).map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
-        let mut log = Self { writer: csv::Writer::from_writer(file) };
-        rows.iter().for_each(|row| log.add(row));
-        Ok(log)
+        let mut rows: Vec<ConvergenceRow> = Vec::new();
+        if hvps > 0 && path.exists() {
+            let mut text =
+                std::fs::read_to_string(path).map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+            // A killed process may have left half a line.
+            text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+            let read: Result<_, csv::Error> = csv::Reader::from_reader(text.as_bytes()).deserialize().collect();
+            rows = read.map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+            rows.retain(|row| row.hvps <= hvps);
+        }
+        // The old rows as a whole file or not at all; new ones are added to it.
+        super::write_rows(path, &rows)?;
+        let file = File::options().append(true).open(path);
+        let file = file.map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
+        let writer = csv::WriterBuilder::new().has_headers(rows.is_empty()).from_writer(file);
+        Ok(Self { writer })
     }
 
     /// Adds a row; a log that can no longer be written does not stop the solve.

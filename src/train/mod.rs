@@ -46,7 +46,11 @@ impl Schedule {
         self.rate * self.rate_decay.powf(step as f64 / steps_per_epoch)
     }
 
-    fn check(&self, samples: usize) -> Result<()> {
+    /// Refuses what cannot work on a training set of `samples`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the setting.
+    pub fn check(&self, samples: usize) -> Result<()> {
         let in_unit = |x: f64| (0.0..1.0).contains(&x);
         let wrong = if self.batch == 0 || self.batch > samples {
             format!("batch {} must be from 1 to the {samples} training samples", self.batch)

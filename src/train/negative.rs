@@ -1,15 +1,12 @@
 //! The optimiser that the paper's appendix C proposes and never tried.
 //!
 //! RMSProp alternates with a step along a running estimate v~ of the bottom eigenvector. `v^T H v` over unit vectors is
-//! smallest there, and its gradient is `2 H v`, so each minibatch serves three times: its gradient g for RMSProp, its
+//! smallest there, and half its gradient is `H v`, so each minibatch serves three times: its gradient g for RMSProp, its
 //! product `H v~` for one step of stochastic gradient descent on the sphere, and `-(g^T v~) v~` for the parameters.
 
 use super::{StepReport, Trainer};
-use crate::data::Samples;
 use crate::device::{Columns, ColumnsMut, Device, Gram, Update};
 use crate::{Error, Result};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 /// Share of a new minibatch in the running estimate of the eigenvalue.
@@ -21,21 +18,23 @@ const FORGET: f64 = 0.995;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NegativeCurvature {
-    /// Rate of the descent of `v^T H v`, in units of one over the largest `||H v~||` of late. No fixed rate would do: the
-    /// descent diverges above `(1 + momentum) / lambda_1`, and lambda_1 grows by orders of magnitude in a training. When it
-    /// begins to diverge v~ turns to the top eigenvector, `||H v~||` grows to lambda_1, and the descent is stable again.
+    /// Rate of the descent along `H v`, in units of one over the largest `||H v~||` of late. No fixed rate would do: the
+    /// descent diverges above `2 (1 + momentum) / lambda_1`, and lambda_1 grows by orders of magnitude in a training. When
+    /// it begins to diverge v~ turns to the top eigenvector, `||H v~||` grows to lambda_1, and the descent is stable again.
     pub estimate_rate: f64,
     /// Momentum of that descent.
     pub momentum: f64,
     /// The parameters move by `-step_rate (g^T v~) v~`.
     pub step_rate: f64,
+    /// No further than this at a time: a minibatch's slope along a direction that has just turned may be anything.
+    pub longest_step: f64,
     /// Minibatches from one estimate and step to the next.
     pub every: u64,
 }
 
 impl Default for NegativeCurvature {
     fn default() -> Self {
-        Self { estimate_rate: 0.5, momentum: 0.9, step_rate: 1.0, every: 1 }
+        Self { estimate_rate: 0.5, momentum: 0.9, step_rate: 1.0, longest_step: 0.1, every: 1 }
     }
 }
 
@@ -46,8 +45,8 @@ impl NegativeCurvature {
     /// [`Error::Usage`] that names the setting.
     pub fn check(&self) -> Result<()> {
         let positive = |x: f64| x > 0.0 && x.is_finite();
-        let wrong = if !positive(self.estimate_rate) || !(self.step_rate >= 0.0 && self.step_rate.is_finite()) {
-            "estimate_rate must be positive and step_rate not negative"
+        let wrong = if ![self.estimate_rate, self.step_rate, self.longest_step].into_iter().all(positive) {
+            "estimate_rate, step_rate and longest_step must be positive"
         } else if !(0.0..1.0).contains(&self.momentum) {
             "momentum must be from 0 to below 1"
         } else if self.every == 0 {
@@ -73,19 +72,9 @@ pub struct DirectionState {
 }
 
 impl DirectionState {
-    /// A random unit vector at rest.
-    pub fn start(dim: usize, seed: u64) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        // The sum of twelve uniforms is near enough to a normal for a direction.
-        let uniform = |rng: &mut ChaCha8Rng| f64::from(rng.next_u32()) / 2f64.powi(32) - 0.5;
-        let vector: Vec<f64> = (0..dim).map(|_| (0..12).map(|_| uniform(&mut rng)).sum()).collect();
-        let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
-        Self {
-            vector: vector.iter().map(|v| (v / norm) as f32).collect(),
-            velocity: vec![0.0; dim],
-            value: None,
-            scale: 0.0,
-        }
+    /// No estimate yet: the first minibatch's gradient will be the first.
+    pub fn start(dim: usize) -> Self {
+        Self { vector: vec![0.0; dim], velocity: vec![0.0; dim], value: None, scale: 0.0 }
     }
 }
 
@@ -129,6 +118,17 @@ impl<D: Device> Direction<D> {
         self.value
     }
 
+    /// Takes the direction of a gradient as the first estimate: it has a share in both ends of the spectrum.
+    fn begin(&mut self, device: &D, gradient: &D::Buffer) -> Result<()> {
+        let norm = self.dot(device, gradient, gradient)?.sqrt();
+        if norm > 0.0 {
+            device.copy(gradient, 0, &mut self.vector, 0, self.dim);
+            add(device, self.dim, &mut self.vector, 1.0 / norm, &self.velocity, 0.0);
+            self.scale = f64::MIN_POSITIVE;
+        }
+        Ok(())
+    }
+
     /// Copies the estimate to the host.
     ///
     /// # Errors
@@ -144,13 +144,15 @@ impl<D: Device> Direction<D> {
 
     /// One step of descent, `product` being the minibatch's `H v~`: the velocity takes up the part of `-H v~` that is
     /// orthogonal to v~, and v~ moves with it and is scaled back to length one.
-    fn descend(&mut self, device: &D) -> Result<()> {
+    ///
+    /// Returns the minibatch's curvature along the v~ that it was given.
+    fn descend(&mut self, device: &D) -> Result<f64> {
         let curvature = self.dot(device, &self.vector, &self.product)?;
         self.value = Some(self.value.map_or(curvature, |value| value + NEW * (curvature - value)));
         let size = self.dot(device, &self.product, &self.product)?.sqrt();
         self.scale = size.max(FORGET * self.scale);
         let NegativeCurvature { estimate_rate, momentum, .. } = self.settings;
-        let rate = estimate_rate / self.scale.max(f64::MIN_POSITIVE);
+        let rate = if self.scale > 0.0 { estimate_rate / self.scale } else { 0.0 };
         let Self { vector, velocity, product, dim, .. } = self;
         // velocity <- momentum velocity - rate (H v - (v^T H v) v)
         add(device, *dim, velocity, momentum, product, -rate);
@@ -163,7 +165,7 @@ impl<D: Device> Direction<D> {
             ));
         }
         add(device, self.dim, &mut self.vector, 1.0 / norm, &self.velocity, 0.0);
-        Ok(())
+        Ok(curvature)
     }
 
     fn dot(&self, device: &D, a: &D::Buffer, b: &D::Buffer) -> Result<f64> {
@@ -190,28 +192,32 @@ fn add<D: Device>(device: &D, rows: usize, w: &mut D::Buffer, a: f64, v: &D::Buf
 impl<D: Device> Trainer<'_, D> {
     /// One step of RMSProp on the next minibatch, followed by one along `direction`, which the same minibatch has updated.
     ///
-    /// While the running estimate of the eigenvalue is not negative, the parameters do not move along it: there is no
-    /// negative curvature yet to follow.
+    /// The parameters move along it only where both the minibatch and the running estimate see negative curvature.
     ///
     /// # Errors
     /// As [`Trainer::step`].
     pub fn alternating_step(&mut self, direction: &mut Direction<D>) -> Result<StepReport> {
+        if direction.scale == 0.0 {
+            let report = self.step()?;
+            direction.begin(self.device, &self.gradient)?;
+            return Ok(report);
+        }
         if self.step % direction.settings.every != 0 {
             return self.step();
         }
-        let batch: Samples = self.train.select(&self.batches.indices(self.step));
-        self.objective.load(&batch)?;
+        self.objective.load(&self.train.select(&self.batches.indices(self.step)))?;
         let Direction { vector, product, .. } = direction;
         let evaluation = self
             .objective
             .gradient_and_hvp(&self.theta, &mut self.gradient, vector, product)
             .map_err(|e| self.diverged(e))?;
-        direction.descend(self.device)?;
+        let curvature = direction.descend(self.device)?;
         let slope = direction.dot(self.device, &self.gradient, &direction.vector)?;
         let report = self.rmsprop(evaluation);
-        if direction.value.is_some_and(|value| value < 0.0) {
-            let move_by = -direction.settings.step_rate * slope;
-            add(self.device, self.network.dim(), &mut self.theta, 1.0, &direction.vector, move_by);
+        if curvature < 0.0 && direction.value.is_some_and(|value| value < 0.0) {
+            let NegativeCurvature { step_rate, longest_step, .. } = direction.settings;
+            let step = (-step_rate * slope).clamp(-longest_step, longest_step);
+            add(self.device, self.network.dim(), &mut self.theta, 1.0, &direction.vector, step);
         }
         Ok(report)
     }
@@ -229,9 +235,9 @@ mod tests {
         // Eigenvalues from -1 to 50, most of them small, as a network's are.
         let values: Vec<f64> =
             (0..dim).map(|i| if i < 3 { -1.0 + 0.3 * i as f64 } else { 50.0 / (i * i) as f64 }).collect();
-        let state = DirectionState::start(dim, 3);
-        assert!((state.vector.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() - 1.0).abs() < 1e-6);
-        let mut direction = Direction::new(&device, NegativeCurvature::default(), &state).unwrap();
+        let mut direction = Direction::new(&device, NegativeCurvature::default(), &DirectionState::start(dim)).unwrap();
+        direction.begin(&device, &vec![3.0; dim]).unwrap();
+        assert!((direction.vector().iter().map(|v| v * v).sum::<f64>() - 1.0).abs() < 1e-12);
         for _ in 0..400 {
             direction.product = direction.vector.iter().zip(&values).map(|(v, l)| v * l).collect();
             direction.descend(&device).unwrap();

@@ -107,7 +107,7 @@ fn a_quadratic_goes_through_all_experiments_exactly() {
         "lines.refinements=40",
     ];
     let configuration = Configuration::preset("quick", None, &settings.map(String::from)).unwrap();
-    let run = RunDirectory::open(folder.path(), &toml::Table::new(), false).unwrap();
+    let (run, _) = RunDirectory::open(folder.path(), &toml::Table::new(), false).unwrap();
     let mut quadratic = Quadratic {
         device: CpuDevice::new(),
         values: (0..dim).map(|i| [40.0, 9.0, 2.0, 1.25, -1.5, -0.8, -0.3].get(i).copied().unwrap_or(0.01)).collect(),
@@ -206,27 +206,33 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
 fn everything_is_resumable(device: &str) {
     let folder = tempfile::tempdir().unwrap();
     let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
-    let borrow = |arguments: &[String]| arguments.iter().map(String::clone).collect::<Vec<_>>();
     let whole_arguments = tiny(device, &whole, &[]);
     let report = json(&whole_arguments.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(report["findings"].as_array().unwrap().len(), 28);
     assert!(report["hvps"].as_u64().unwrap() > 0);
 
-    // Killed as soon as each of these is there, and continued.
+    // Killed as soon as each of these is there, and continued. States are saved at every step.
     let milestones = [
+        "unfinished/training.safetensors",
         "checkpoints/step-000010.safetensors",
-        "spectra/step-000000.safetensors",
-        "spectra/step-000020.csv",
+        "unfinished/spectrum-000000.safetensors",
+        "spectra/step-000010.csv",
         "tables/curvature.csv",
         "tables/lines.csv",
+        "unfinished/samples-000020.safetensors",
         "spectra/samples-000040.safetensors",
         "tables/appendix_c.csv",
+        "unfinished/appendix-c-0-alternating.safetensors",
     ];
     let mut kills = 0;
-    for (i, milestone) in milestones.iter().enumerate() {
-        let arguments = tiny(device, &cut, if i == 0 { &[] } else { &["--resume"] });
+    for milestone in milestones {
+        if cut.join(milestone).exists() {
+            continue;
+        }
+        let arguments = tiny(device, &cut, if cut.join("run.toml").exists() { &["--resume"] } else { &[] });
         let mut process = Command::new(env!("CARGO_BIN_EXE_eigenscope"))
-            .args(borrow(&arguments))
+            .args(&arguments)
+            .env("EIGENSCOPE_SAVE_SECONDS", "0")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -241,7 +247,7 @@ fn everything_is_resumable(device: &str) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    assert!(kills >= 5, "killed {kills} times");
+    assert!(kills >= 7, "killed {kills} times");
     let arguments = tiny(device, &cut, &["--resume"]);
     json(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
 
@@ -255,7 +261,8 @@ fn everything_is_resumable(device: &str) {
             assert!(timed || whole == cut, "{name}/{file} differs");
         }
     }
-    assert!(!cut.join("unfinished").exists());
+    assert!(std::fs::read(whole.join("metrics.csv")).unwrap() == std::fs::read(cut.join("metrics.csv")).unwrap());
+    assert!(!cut.join("unfinished").exists() && !whole.join("unfinished").exists());
 }
 
 #[test]

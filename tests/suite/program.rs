@@ -121,6 +121,8 @@ fn wrong_usage_exits_with_two_and_failure_with_one() {
         (vec!["hvp", "--checkpoint", missing, "--vectors", missing, "--out", &out], 1, missing),
         (vec!["reproduce", "fig1", "--set", "spectra.sampels=3", "--out", &out], 2, "sampels"),
         (vec!["reproduce", "fig2", "--set", "tracking.top=[3]", "--out", &out], 2, "tracking.top has step 3"),
+        (vec!["reproduce", "--set", "appendix_b.reference=60000", "--out", &out], 2, "50000"),
+        (vec!["reproduce", "fig1", "--set", "network.layers=bogus", "--out", &out], 2, "bogus"),
         (vec!["reproduce", "fig7", "--out", &out], 2, "fig7"),
         (vec!["reproduce", "--config", missing, "--out", &out], 1, missing),
         (vec!["bench", "hvp", "--block", "0", "--samples", "1", "--network", SMALL, "--device", "cpu"], 2, "--block"),

@@ -60,7 +60,11 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
         let angles: Vec<f64> = ours.iter().map(|r| r.angle).collect();
         let overlap = overlaps.iter().find(|o| o.end == end && o.samples == subset).map_or(f64::NAN, |o| o.overlap);
         part.find(
-            &format!("The first elements of the spectrum of 5% of the data are close enough to the whole's ({}).", end_name(end)),
+            &format!(
+                "The first elements of a small subset's spectrum are close enough to the whole's ({}; the paper: 5% of the \
+                 training set against all of it).",
+                end_name(end)
+            ),
             (!ours.is_empty()).then(|| median(&differences) < 0.25 && overlap > 0.5),
             format!(
                 "On {subset} of {reference} samples the eigenvalues differ by a median {} (relative) over {} ranks, the eigenvectors \
@@ -75,7 +79,7 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
     part.tables.push(ReportTable {
         caption: format!(
             "Curvature along the eigenvectors found on {subset} samples: there, and on {reference}; and the standard error of an \
-             estimate from {subset} samples, by {} shards.",
+             estimate from {subset} other samples, by {} shards.",
             errors.first().map_or(0, |e| e.shards)
         ),
         header: ["eigenvector", "on the subset", "on the reference", "standard error", "difference / error"]

@@ -90,8 +90,8 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
         .filter(|r| r.method == Method::Rmsprop)
         .filter_map(|r| loss_at(&rows, &seconds, r, at(r)?))
         .collect();
-    part.find(
-        "It could do so at equal cost.",
+    part.find_beyond(
+        "It does so at equal cost.",
         (!compared.is_empty()).then(|| median(&compared) < 1.0),
         format!(
             "At equal seconds the median of its loss over RMSProp's is {} ({} moments of all seeds).",

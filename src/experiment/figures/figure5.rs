@@ -106,12 +106,13 @@ fn findings(part: &mut Part, rows: &[LineRow]) {
     };
     let cubic = ratio(&negative);
     let same_sign: Vec<&f64> = cubic.iter().filter(|r| **r > 0.0).collect();
+    // Both models on the same directions: those where the cubic has a minimum.
     let shares = |gain: fn(&LineRow) -> Option<f64>| -> Vec<f64> {
-        negative.iter().filter_map(|r| Some(gain(r)? / r.gain)).collect()
+        negative.iter().filter(|r| r.cubic_gain.is_some()).filter_map(|r| Some(gain(r)? / r.gain)).collect()
     };
     let (by_cubic, by_inverse) = (shares(|r| r.cubic_gain), shares(|r| r.inverse_gain));
-    part.find(
-        "To handle negative curvature, the third derivative may be needed (the question that section 2.4 ends on).",
+    part.find_beyond(
+        "The third derivative gives the step that negative curvature calls for (the question that section 2.4 ends on).",
         (by_cubic.len() > 2).then(|| median(&by_cubic) > median(&by_inverse) && median(&by_cubic) > 0.5),
         format!(
             "The cubic model has a minimum along {} of {} directions of negative curvature, on the side of the true one along {}; \

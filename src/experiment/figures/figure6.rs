@@ -38,15 +38,13 @@ pub(super) fn part(run: &RunDirectory, _: &Configuration) -> Result<Part> {
     let svg = side_by_side("Best loss improvement against the eigenvalue", chart(small), chart(large))?;
     part.draw("fig6", svg, "Hollow: the minimum is at the boundary of the search, or in the noise.");
 
-    let resolved: Vec<&LineRow> = rows.iter().filter(|r| r.resolved).collect();
-    let side =
-        |negative: bool| -> Vec<&&LineRow> { resolved.iter().filter(|r| (r.eigenvalue < 0.0) == negative).collect() };
+    // Gains below the noise count as well: that they are small is known.
+    let side = |negative: bool| -> Vec<&LineRow> { rows.iter().filter(|r| (r.eigenvalue < 0.0) == negative).collect() };
     let (positive, negative) = (side(false), side(true));
-    let gains = |rows: &[&&LineRow]| rows.iter().map(|r| r.gain).collect::<Vec<f64>>();
+    let gains = |rows: &[&LineRow]| rows.iter().map(|r| r.gain).collect::<Vec<f64>>();
     // Per checkpoint, since the loss itself falls by orders of magnitude.
-    let of = |rows: &[&&LineRow], step: u64| -> Vec<f64> {
-        rows.iter().filter(|r| r.step == step).map(|r| r.gain).collect()
-    };
+    let of =
+        |rows: &[&LineRow], step: u64| -> Vec<f64> { rows.iter().filter(|r| r.step == step).map(|r| r.gain).collect() };
     let at: Vec<(u64, Vec<f64>, Vec<f64>)> = steps
         .iter()
         .map(|&step| (step, of(&positive, step), of(&negative, step)))
@@ -79,8 +77,7 @@ pub(super) fn part(run: &RunDirectory, _: &Configuration) -> Result<Part> {
             number(total(&gains(&negative)))
         ),
     );
-    let trend =
-        |rows: &[&&LineRow]| rank_correlation(&rows.iter().map(|r| (r.step as f64, r.gain)).collect::<Vec<_>>());
+    let trend = |rows: &[&LineRow]| rank_correlation(&rows.iter().map(|r| (r.step as f64, r.gain)).collect::<Vec<_>>());
     let (falling, steady) = (trend(&positive), trend(&negative));
     part.find(
         "In directions of positive curvature there is less improvement to be had later in training.",

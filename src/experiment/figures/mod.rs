@@ -29,8 +29,10 @@ const RED: Color = Color::rgb(200, 20, 40);
 pub struct Finding {
     /// Which figure or appendix makes the claim.
     pub figure: String,
-    /// What the paper says.
+    /// What the paper says, or what goes beyond it.
     pub claim: String,
+    /// Whether the paper makes no such claim.
+    pub beyond: bool,
     /// Whether it held here.
     pub verdict: Verdict,
     /// What this run's numbers say.
@@ -63,14 +65,23 @@ impl Part {
         self.drawings.push(Drawing { name, picture: Picture::Svg(svg), caption: caption.into() });
     }
 
-    /// States a finding: it holds, or not, or with `None` there is too little to say.
+    /// States whether a claim of the paper holds; with `None` there is too little to say.
     fn find(&mut self, claim: &str, holds: Option<bool>, statement: String) {
+        self.push(claim, false, holds, statement);
+    }
+
+    /// As [`Part::find`], of what the paper does not claim.
+    fn find_beyond(&mut self, claim: &str, holds: Option<bool>, statement: String) {
+        self.push(claim, true, holds, statement);
+    }
+
+    fn push(&mut self, claim: &str, beyond: bool, holds: Option<bool>, statement: String) {
         let verdict = match holds {
             Some(true) => Verdict::Holds,
             Some(false) => Verdict::DoesNotHold,
             None => Verdict::Undecided,
         };
-        self.findings.push(Finding { figure: self.id.into(), claim: claim.into(), verdict, statement });
+        self.findings.push(Finding { figure: self.id.into(), claim: claim.into(), beyond, verdict, statement });
     }
 }
 
@@ -147,7 +158,8 @@ fn page(configuration: &Configuration, record: &toml::Table, text: String, parts
         configuration.spectra.samples,
         of("device")
     );
-    let verdicts: Vec<Verdict> = parts.iter().flat_map(|p| &p.findings).map(|f| f.verdict).collect();
+    let claims = parts.iter().flat_map(|p| &p.findings).filter(|f| !f.beyond);
+    let verdicts: Vec<Verdict> = claims.map(|f| f.verdict).collect();
     let count = |verdict| verdicts.iter().filter(|&&v| v == verdict).count();
     let summary = vec![format!(
         "Of {} claims of the paper that this run can speak to, {} held, {} did not, and {} could not be decided.",
@@ -164,7 +176,10 @@ fn page(configuration: &Configuration, record: &toml::Table, text: String, parts
         findings: part
             .findings
             .into_iter()
-            .map(|f| ReportFinding { claim: f.claim, verdict: f.verdict, statement: f.statement })
+            .map(|f| {
+                let claim = if f.beyond { format!("Beyond the paper: {}", f.claim) } else { f.claim };
+                ReportFinding { claim, verdict: f.verdict, statement: f.statement }
+            })
             .collect(),
         tables: part.tables,
     };

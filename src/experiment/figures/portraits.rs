@@ -37,10 +37,12 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
         "Energy of the outermost eigenvectors in each parameter tensor along the training.",
     );
     let steps = steps_of(&participation, |r| r.step);
-    let first = configuration.lines.profile_at;
-    let last = steps.last().copied().unwrap_or(first);
-    let pictures = [("portrait-early", first), ("portrait-late", last)];
-    for (name, step) in pictures.into_iter().take(if first == last { 1 } else { 2 }) {
+    // The step of figure 3, if it was looked at, and the last.
+    let early = steps.iter().copied().filter(|&s| s == configuration.lines.profile_at).map(|s| ("portrait-early", s));
+    let late =
+        steps.iter().copied().last().filter(|&s| s != configuration.lines.profile_at).map(|s| ("portrait-late", s));
+    for (name, step) in early.chain(late) {
+        part.tables.push(table(&participation, &energies, step));
         let bank = |end: End| banks(run, &filters, step, end);
         let (left, right) = (bank(End::Largest)?, bank(End::Smallest)?);
         if left.is_empty() || right.is_empty() {
@@ -56,12 +58,6 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
             caption,
         });
     }
-    part.tables
-        .extend([first, last].into_iter().take(pictures.len()).map(|step| table(&participation, &energies, step)));
-    if first == last {
-        part.tables.pop();
-    }
-
     let of =
         |end: End| -> Vec<f64> { participation.iter().filter(|p| p.end == end).map(|p| p.participation).collect() };
     let [top, bottom] = [End::Largest, End::Smallest].map(|end| median(&of(end)));
