@@ -33,16 +33,21 @@ fn dense(layer: usize) -> Dense {
     d
 }
 
-/// What the layer sees in a forward pass over MNIST.
-fn images(layer: usize, c: &Conv) -> Vec<f32> {
+/// What the layer sees in a forward pass over MNIST; for the layer after the last, the logits.
+fn inputs(layer: usize) -> Vec<f32> {
     let samples = Dataset::mnist_embedded().and_then(|data| data.train.first(SAMPLES)).expect("MNIST is embedded");
     let mut x: Vec<f32> = samples.pixels().iter().map(|&b| f32::from(b) / 255.0).collect();
-    if layer == 1 {
-        let mut p = vec![0.0; SAMPLES * c.input_len()];
-        let mut route = vec![0; p.len()];
-        let call = ConvForward { samples: SAMPLES, theta: &parameters(1), x: &x, p: &mut p, route: &mut route };
-        Cpu::new().conv_forward(&conv(0), call);
-        x = p;
+    for layer in &network().layers()[..layer] {
+        let mut after = vec![0.0; SAMPLES * layer.output_len()];
+        let (samples, theta) = (SAMPLES, &parameters(1));
+        match layer {
+            Layer::Conv(c) => {
+                let route = &mut vec![0; after.len()];
+                Cpu::new().conv_forward(c, ConvForward { samples, theta, x: &x, p: &mut after, route });
+            }
+            Layer::Dense(d) => Cpu::new().dense_forward(d, DenseForward { samples, theta, x: &x, y: &mut after }),
+        }
+        x = after;
     }
     x
 }
@@ -76,7 +81,7 @@ impl ConvCase {
         let mut case = Self {
             theta: parameters(1),
             vectors: parameters(directions),
-            x: images(layer, &c),
+            x: inputs(layer),
             tx: noise(directions * input, 2),
             p: vec![0.0; output],
             route: vec![0; output],
@@ -145,9 +150,22 @@ fn conv_tangent_backward<const LAYER: usize>(bencher: Bencher, directions: usize
 #[divan::bench(args = [2, 3])]
 fn dense_forward(bencher: Bencher, layer: usize) {
     let d = dense(layer);
-    let (theta, x, mut y) = (parameters(1), noise(SAMPLES * d.inputs, 1), vec![0.0; SAMPLES * d.outputs]);
+    let (theta, x, mut y) = (parameters(1), inputs(layer), vec![0.0; SAMPLES * d.outputs]);
     bencher.bench_local(|| {
         Cpu::new().dense_forward(&d, DenseForward { samples: SAMPLES, theta: &theta, x: &x, y: &mut y });
+    });
+}
+
+#[divan::bench(args = [2, 3])]
+fn dense_backward(bencher: Bencher, layer: usize) {
+    let d = dense(layer);
+    let (theta, x, y) = (parameters(1), inputs(layer), inputs(layer + 1));
+    let mut dy = noise(SAMPLES * d.outputs, 4);
+    let (mut gradient, mut dx) = (vec![0.0; theta.len()], x.clone());
+    bencher.bench_local(|| {
+        let (dy, gradient, dx) = (&mut dy, &mut gradient, Some(&mut dx));
+        Cpu::new()
+            .dense_backward(&d, DenseBackward { samples: SAMPLES, theta: &theta, x: &x, y: &y, dy, gradient, dx });
     });
 }
 
@@ -155,8 +173,8 @@ fn dense_forward(bencher: Bencher, layer: usize) {
 fn dense_tangent<const LAYER: usize>(bencher: Bencher, directions: usize) {
     let d = dense(LAYER);
     let (theta, vectors) = (parameters(1), parameters(directions));
-    let (x, tx) = (noise(SAMPLES * d.inputs, 1), noise(directions * SAMPLES * d.inputs, 2));
-    let (y, mut ty) = (noise(SAMPLES * d.outputs, 3), vec![0.0; directions * SAMPLES * d.outputs]);
+    let (x, tx) = (inputs(LAYER), noise(directions * SAMPLES * d.inputs, 2));
+    let (y, mut ty) = (inputs(LAYER + 1), vec![0.0; directions * SAMPLES * d.outputs]);
     bencher.bench_local(|| {
         let call = DenseTangent {
             samples: SAMPLES,
@@ -176,8 +194,11 @@ fn dense_tangent<const LAYER: usize>(bencher: Bencher, directions: usize) {
 fn dense_tangent_backward<const LAYER: usize>(bencher: Bencher, directions: usize) {
     let d = dense(LAYER);
     let (theta, vectors) = (parameters(1), parameters(directions));
-    let (x, tx) = (noise(SAMPLES * d.inputs, 1), noise(directions * SAMPLES * d.inputs, 2));
-    let (y, dz) = (noise(SAMPLES * d.outputs, 3), noise(SAMPLES * d.outputs, 4));
+    let (x, tx) = (inputs(LAYER), noise(directions * SAMPLES * d.inputs, 2));
+    let (y, mut dz) = (inputs(LAYER + 1), noise(SAMPLES * d.outputs, 4));
+    if d.relu {
+        dz.iter_mut().zip(&y).filter(|(_, y)| **y <= 0.0).for_each(|(dz, _)| *dz = 0.0);
+    }
     let mut tdy = noise(directions * SAMPLES * d.outputs, 5);
     let (mut products, mut tdx) = (vec![0.0; vectors.len()], tx.clone());
     bencher.bench_local(|| {

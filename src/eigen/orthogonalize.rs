@@ -233,8 +233,9 @@ mod tests {
         let sound = solution(LEAST_PASSES).unwrap();
         assert_eq!(sound.converged(), 22);
         assert!(sound.noise < 1e-6 * sound.norm, "{}", sound.noise);
-        // With one pass the basis loses its orthogonality, and the couplings say so.
+        // With one pass the basis loses its orthogonality: the couplings say so, unless rounding (it differs between instruction
+        // sets) has made the vectors overflow before the couplings are looked at.
         let message = solution(1).unwrap_err().to_string();
-        assert!(message.contains("not symmetric"), "{message}");
+        assert!(["not symmetric", "not finite"].iter().any(|fault| message.contains(fault)), "{message}");
     }
 }

@@ -122,10 +122,7 @@ impl<T: Scalar> Windows<'_, T> {
         let vectors = z.len() / WINDOW;
         let mut sums = [[T::splat(simd, T::zero()); V]; WINDOW];
         for i in 0..WINDOW {
-            let z = &z[i * vectors + first..][..V];
-            for v in 0..V {
-                sums[i][v] = z[v];
-            }
+            sums[i].copy_from_slice(&z[i * vectors + first..][..V]);
         }
         for (&tap, weights) in taps.iter().zip(weights.chunks_exact(vectors)) {
             let w = &weights[first..first + V];
@@ -139,10 +136,7 @@ impl<T: Scalar> Windows<'_, T> {
             }
         }
         for i in 0..WINDOW {
-            let z = &mut z[i * vectors + first..][..V];
-            for v in 0..V {
-                z[v] = sums[i][v];
-            }
+            z[i * vectors + first..][..V].copy_from_slice(&sums[i]);
         }
     }
 }

@@ -232,74 +232,70 @@ impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
     }
 }
 
-/// `dx[patch] += sum_c d[c] w_c` over the channels that chose the patch's position, for every position.
-struct InputSums<'a, T, const K: usize> {
+/// `dx[patch] += sum_c d[c] w_c` over the channels that chose the patch's position, for every position and source (d, w).
+struct InputSums<'a, T, const K: usize, const N: usize> {
     layout: Layout,
     routes: &'a Routes,
-    /// By entry of the routes.
-    d: &'a [T],
-    /// Block and row of taps first.
-    weights: &'a [Line<T>],
+    /// Adjoints by entry of the routes; weights, block and row of taps first.
+    sources: [(&'a [T], &'a [Line<T>]); N],
     /// Bordered image; what falls on the border is dropped later.
     dx: &'a mut [Line<T>],
 }
 
-impl<T: Scalar, const K: usize> InputSums<'_, T, K> {
-    /// `E` vectors, from the `e`-th, of each line of a patch's row, in registers.
+impl<T: Scalar, const K: usize, const N: usize> InputSums<'_, T, K, N> {
+    /// Adds `M` sources, with `E` vectors at a time of each line of a patch's row in registers.
     #[inline(always)]
-    fn some<S: Simd, const E: usize>(
-        &self,
-        simd: S,
-        dx: &mut [Line<T>; K],
-        e: usize,
-        weights: &[Line<T>],
-        members: &[(u32, u32)],
-    ) {
-        let mut sums = [[T::splat(simd, T::zero()); E]; K];
-        for &(oc, entry) in members {
-            let d = T::splat(simd, self.d[entry as usize]);
-            // SAFETY: `oc` counts channels, and the slice holds K lines of each.
-            let w = unsafe { run::<T, K>(weights, oc as usize * K) };
-            for kx in 0..K {
-                for v in 0..E {
-                    sums[kx][v] = T::vfma(simd, d, T::load::<S>(&w[kx], e + v), sums[kx][v]);
-                }
-            }
-        }
-        for kx in 0..K {
-            for v in 0..E {
-                let sum = T::vadd(simd, T::load::<S>(&dx[kx], e + v), sums[kx][v]);
-                T::store::<S>(&mut dx[kx], e + v, sum);
-            }
-        }
-    }
-}
-
-impl<T: Scalar, const K: usize> WithSimd for InputSums<'_, T, K> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let Layout { plane, row, .. } = self.layout;
-        let channels = self.routes.starts.len() - 1;
-        let dx = std::mem::take(&mut self.dx);
+    fn add<S: Simd, const M: usize, const E: usize>(&mut self, simd: S, sources: [(&[T], &[Line<T>]); M]) {
+        let Layout { plane, row, blocks, .. } = self.layout;
+        let slice = (self.routes.starts.len() - 1) * K;
+        assert!(sources.iter().all(|(_, weights)| weights.len() == blocks * K * slice));
         // A row of taps at a time: one row of all channels fits the first-level cache, whole patches do not.
-        for (slice, weights) in self.weights.chunks_exact(channels * K).enumerate() {
-            let (block, ky) = (slice / K, slice % K);
-            let dx = &mut dx[block * plane..(block + 1) * plane];
+        for (block, ky) in (0..blocks).flat_map(|block| (0..K).map(move |ky| (block, ky))) {
+            let dx = &mut self.dx[block * plane..(block + 1) * plane];
+            let weights = (block * K + ky) * slice;
             let mut first = 0;
             for &(patch, end) in &self.routes.positions {
                 let members = &self.routes.members[first..end];
                 first = end;
                 let at = patch + ky * row;
-                let dx = (&mut dx[at..at + K]).try_into().expect("K lines");
-                if per_line::<T, S>() == 1 {
-                    self.some::<S, 1>(simd, dx, 0, weights, members);
-                } else {
-                    for e in (0..per_line::<T, S>()).step_by(2) {
-                        self.some::<S, 2>(simd, dx, e, weights, members);
+                let dx: &mut [Line<T>; K] = (&mut dx[at..at + K]).try_into().expect("K lines");
+                for e in (0..per_line::<T, S>()).step_by(E) {
+                    let mut sums = [[T::splat(simd, T::zero()); E]; K];
+                    for &(oc, entry) in members {
+                        for (d, w) in &sources {
+                            let d = T::splat(simd, d[entry as usize]);
+                            // SAFETY: `oc` counts channels, and a slice holds K lines of each.
+                            let w = unsafe { run::<T, K>(w, weights + oc as usize * K) };
+                            for kx in 0..K {
+                                for v in 0..E {
+                                    sums[kx][v] = T::vfma(simd, d, T::load::<S>(&w[kx], e + v), sums[kx][v]);
+                                }
+                            }
+                        }
+                    }
+                    for kx in 0..K {
+                        for v in 0..E {
+                            let sum = T::vadd(simd, T::load::<S>(&dx[kx], e + v), sums[kx][v]);
+                            T::store::<S>(&mut dx[kx], e + v, sum);
+                        }
                     }
                 }
+            }
+        }
+    }
+}
+
+impl<T: Scalar, const K: usize, const N: usize> WithSimd for InputSums<'_, T, K, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        if per_line::<T, S>() == 1 {
+            // Five sums are too few to keep the multipliers busy with one source alone.
+            self.add::<S, N, 1>(simd, self.sources);
+        } else {
+            for i in 0..N {
+                self.add::<S, 1, 2>(simd, [self.sources[i]]);
             }
         }
     }
@@ -375,7 +371,8 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
                 if let Some(dx) = dx.first_mut() {
                     routes.sort_by_position();
                     dimage.fill(Line::zero());
-                    arch.dispatch(InputSums::<T, K> { layout, routes: &routes, d: &d, weights: &w, dx: &mut dimage });
+                    let sources = [(&d[..], &w[..])];
+                    arch.dispatch(InputSums::<T, K, 1> { layout, routes: &routes, sources, dx: &mut dimage });
                     layout.unpack_image(c, &dimage, dx);
                 }
             }
@@ -429,9 +426,8 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                     add_biases(routes, &td, biases);
                     if let Some(tdx) = tdx.get_mut(k) {
                         tdimage.fill(Line::zero());
-                        let dx = &mut tdimage[..];
-                        arch.dispatch(InputSums::<T, K> { layout, routes, d: &td, weights: &w, dx });
-                        arch.dispatch(InputSums::<T, K> { layout, routes, d: &d, weights: &tw[k], dx });
+                        let sources = [(&td[..], &w[..]), (&d[..], &tw[k][..])];
+                        arch.dispatch(InputSums::<T, K, 2> { layout, routes, sources, dx: &mut tdimage });
                         layout.unpack_image(c, &tdimage, tdx);
                     }
                 }

@@ -1,13 +1,16 @@
 //! A dense layer behind a ReLU, worked out only where its units are on.
 //!
 //! A unit that is off for a sample has neither tangent nor adjoint there, and half of LeNet's 1,024 hidden units are off
-//! for the average digit. Taking every pair of sample and unit by itself would cost a load for each multiply-add, and lose
-//! in loads what it saves in products. So pairs are taken in *teams* that share what they load, wherever one member is on: similar samples
-//! make up a team ([`by_similarity`]), so that four of them need three fifths of the units, not nine tenths.
+//! for the average digit. Two kernels pass by what is off, with the inputs in their vectors:
 //!
 //! * [`Dots`]: `y[s][r] += w_r . x_s` for a team of four samples and a list of units (tangents);
-//! * [`Sums`]: `y_r += sum of c x_s` for a team of two receivers and a list of givers (adjoints: of weights, with units that
-//!   receive from samples; of inputs, with samples that receive from units).
+//! * [`Sums`]: `y_r += sum of c x_s` for a team of receivers and a list of givers (adjoints: of weights, where units receive
+//!   from samples; of inputs, where samples receive from units).
+//!
+//! A team shares what it loads, wherever one member is on. Without sharing there is a load for every multiply-add,
+//! and loads of whole AVX-512 registers come at two thirds of the pace of multiply-adds. Samples that are put together
+//! [`by_similarity`] share well: four need three fifths of the units, and two hardly more than one. Units share badly, so they
+//! receive alone.
 //!
 //! The two terms of a product are one: `tW x + W tx` is a dot product over twice the inputs, `tdz^T x + dz^T tx` a sum of
 //! twice the terms. Hence the number `N` of matrices side by side in a [`Tile`].
@@ -344,7 +347,7 @@ impl<T: Scalar, const N: usize> WithSimd for Dots<'_, T, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT >= 32 { self.all::<S, 4>(simd) } else { self.all::<S, 2>(simd) }
+        if S::REGISTER_COUNT >= 32 { self.all::<S, 6>(simd) } else { self.all::<S, 2>(simd) }
     }
 }
 
@@ -370,10 +373,7 @@ impl<T: Scalar, const N: usize, const M: usize> Sums<'_, T, N, M> {
             for first in (0..run).step_by(V) {
                 let mut sums = [[T::splat(simd, T::zero()); V]; M];
                 for r in 0..M {
-                    let z = &z[r * run + first..][..V];
-                    for v in 0..V {
-                        sums[r][v] = z[v];
-                    }
+                    sums[r].copy_from_slice(&z[r * run + first..][..V]);
                 }
                 for (&s, coefficients) in members.iter().zip(coefficients) {
                     for i in 0..N {
@@ -390,10 +390,7 @@ impl<T: Scalar, const N: usize, const M: usize> Sums<'_, T, N, M> {
                     }
                 }
                 for r in 0..M {
-                    let z = &mut z[r * run + first..][..V];
-                    for v in 0..V {
-                        z[v] = sums[r][v];
-                    }
+                    z[r * run + first..][..V].copy_from_slice(&sums[r]);
                 }
             }
         }
