@@ -55,10 +55,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let ph = layer.height / 2u;
     let pw = layer.width / 2u;
     let columns = layer.in_channels * layer.kernel * layer.kernel;
+    // A first layer has few taps: then they are packed into few lanes, whole subgroups of eight, and the others stop.
+    let step = min((columns + 31u) / 32u * 8u, 64u);
     let column = group.x * COLUMNS + lane;
-    if past_end(column, lane, columns) { return; }
+    if lane >= step || past_end(column, lane, columns) { return; }
     let width = bordered_width();
-    let tap = min(column + vec4(0u, 64u, 128u, 192u), vec4(columns - 1u));
+    let tap = min(column + vec4(0u, 1u, 2u, 3u) * step, vec4(columns - 1u));
     let taps = layer.kernel * layer.kernel;
     let reach = tap / taps * bordered_len() + tap % taps / layer.kernel * width + tap % layer.kernel;
 
@@ -87,7 +89,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             sums = add_tile(sums, routed(d, c, 3u), pixels(at + width + 1u));
         }
     }
-    store_tile(slice, row, column, sums);
+    store_tile(slice, row, column, step, sums);
     if column == 0u {
         store_bias(slice, row, bias.a);
         store_bias(slice, row + 4u, bias.b);

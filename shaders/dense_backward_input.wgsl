@@ -33,5 +33,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var o = layer.begin; o < layer.end; o++) {
         sums = add_tile(sums, adjoints(o * step + row, rows), columns(layer.weight + o * layer.inputs + column));
     }
-    store_tile(0u, row, column, sums);
+    store_tile(0u, row, column, 64u, sums);
 }

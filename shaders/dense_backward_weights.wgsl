@@ -32,5 +32,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let z = n * layer.outputs + row;
         sums = add_tile(sums, adjoints(z, rows), columns(n * layer.inputs + column));
     }
-    store_tile(0u, row, column, sums);
+    store_tile(0u, row, column, 64u, sums);
 }

@@ -39,5 +39,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sums = add_tile(sums, w.z, columns(at + 2u * layer.samples));
         sums = add_tile(sums, w.w, columns(at + 3u * layer.samples));
     }
-    store_tile(group.z, row, column, sums);
+    store_tile(group.z, row, column, 64u, sums);
 }

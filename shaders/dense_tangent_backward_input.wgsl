@@ -44,5 +44,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sums = add_tile(sums, adjoints(tangents + z, rows), w(at));
         sums = add_tile(sums, adjoints(z, rows), tw(vector + at));
     }
-    store_tile(direction, row, column, sums);
+    store_tile(direction, row, column, 64u, sums);
 }

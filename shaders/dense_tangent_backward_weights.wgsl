@@ -47,5 +47,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             sums = add_tile(sums, adjoints(z, rows), tangent_columns(inputs + i));
         }
     }
-    store_tile(group.z, row, column, sums);
+    store_tile(group.z, row, column, 64u, sums);
 }

@@ -136,6 +136,25 @@ fn wrong_usage_exits_with_two_and_failure_with_one() {
 }
 
 #[test]
+fn the_roofline_lists_every_kernel_of_a_product() {
+    let problem = ["--samples", "8", "--block", "2", "--repeats", "1", "--network", SMALL];
+    let bench = json(&[&["bench", "kernels", "--device", "gpu", "--check"], &problem[..]].concat());
+    for field in ["flop_per_s", "bytes_per_s", "host_seconds"] {
+        assert!(bench[field].as_f64().unwrap() > 0.0, "{field}");
+    }
+    let kernels = bench["kernels"].as_array().unwrap();
+    let named = |name: &str| kernels.iter().filter(|k| k["kernel"] == name).collect::<Vec<_>>();
+    // Two conv blocks, two dense layers, and the whole.
+    assert_eq!((named("conv_tangent").len(), named("dense_tangent").len(), named("whole product").len()), (2, 2, 1));
+    // The first dense layer: two products of 294 x 12 for 8 samples and 2 directions, two operations each.
+    assert_eq!(named("dense_tangent")[0]["flop"].as_f64().unwrap(), (2 * 2 * 294 * 12 * 8 * 2) as f64);
+    assert!(kernels.iter().all(|k| k["seconds"].as_f64().unwrap() > 0.0), "{kernels:?}");
+    let (code, message) = failure(&[&["bench", "kernels", "--device", "cpu"], &problem[..]].concat());
+    assert_eq!(code, 2);
+    assert!(message.contains("--device gpu"), "{message}");
+}
+
+#[test]
 fn devices_and_bench_report() {
     let devices = json(&["devices"]);
     assert!(devices["auto"].is_string() && devices["adapters"].is_array());
