@@ -4,7 +4,7 @@
 
 @group(0) @binding(0) var<storage, read> x: array<f32>; // (N, IC, H, W)
 @group(0) @binding(1) var<storage, read> tx: array<f32>; // (K, N, IC, H, W); x again in the first layer, not read
-@group(0) @binding(2) var<storage, read_write> images: array<f32>; // (1 + K, N, IC, H + 2 (K/2), W + 2 (K/2))
+@group(0) @binding(2) var<storage, read_write> images: array<f32>; // (1 + K, N, IC, H + K - 1, W + K - 1)
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {

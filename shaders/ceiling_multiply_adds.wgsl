@@ -1,4 +1,4 @@
-// ceiling_multiply_adds.wgsl: y = a y + b, again and again, in 32 chains an invocation: what the adapter can compute at most.
+// ceiling_multiply_adds.wgsl: y = a y + b over and over, in 32 chains an invocation: the most an adapter computes.
 
 struct Chains {
     rounds: u32, // four steps of each chain a round

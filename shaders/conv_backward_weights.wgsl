@@ -2,10 +2,11 @@
 #import conv
 #import outer
 #import rows
+#import routed
 #import tile
 #import store_tile
 
-@group(0) @binding(0) var<storage, read> images: array<f32>; // (N, IC, H + 2 (K/2), W + 2 (K/2)): x with a border
+@group(0) @binding(0) var<storage, read> images: array<f32>; // (N, IC, H + K - 1, W + K - 1): x with a border
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read_write> partials: array<f32>; // (slices, OC * IC * K * K + OC)
@@ -30,26 +31,15 @@ fn store_one_bias(slice: u32, oc: u32, sum: f32) {
     partials[slice * (weights + layer.out_channels) + weights + oc] = sum;
 }
 
-#row_codes codes route
-#rows adjoints dp
+#row_adjoints adjoints dp route
 
 fn pixels(at: vec4<u32>) -> vec4<f32> {
     return vec4(images[at.x], images[at.y], images[at.z], images[at.w]);
 }
 
-// What of the adjoints belongs at this position of the windows.
-fn routed(adjoints: Rows, codes: Codes, position: u32) -> Rows {
-    return Rows(
-        select(vec4(0.0), adjoints.a, codes.a == vec4(position)),
-        select(vec4(0.0), adjoints.b, codes.b == vec4(position)),
-        select(vec4(0.0), adjoints.c, codes.c == vec4(position)),
-        select(vec4(0.0), adjoints.d, codes.d == vec4(position)),
-    );
-}
-
-// Rows are output channels, columns taps (ic, ky, kx); z the slice. All lanes walk the same pooled cells, so routes and
-// adjoints are loaded once for a workgroup; at each of the four positions of a window the channels that were not routed
-// there have a zero.
+// Rows are output channels, columns taps (ic, ky, kx); z is the slice. All lanes walk the same pooled cells, so
+// routes and adjoints are loaded once for a workgroup; at each of the four positions of a window the channels that were not
+// routed there have a zero.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let ph = layer.height / 2u;
@@ -70,25 +60,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let begin = slice * layer.slice;
     let end = min(begin + layer.slice, layer.samples * ph);
     var sums = Tile();
-    var bias = Rows();
+    var live = RowSums();
     for (var cells = begin; cells < end; cells++) {
         let n = cells / ph;
         let py = cells % ph;
         for (var px = 0u; px < pw; px++) {
             let cell = ((n * layer.out_channels + row) * ph + py) * pw + px;
-            let c = codes(cell, rows);
-            let d = adjoints(cell, rows);
-            bias.a += select(vec4(0.0), d.a, c.a < vec4(DEAD));
-            bias.b += select(vec4(0.0), d.b, c.b < vec4(DEAD));
-            bias.c += select(vec4(0.0), d.c, c.c < vec4(DEAD));
-            bias.d += select(vec4(0.0), d.d, c.d < vec4(DEAD));
+            let d = adjoints(cell, cell, rows);
+            live = add_live(live, d);
             let at = n * layer.in_channels * bordered_len() + 2u * (py * width + px) + reach;
-            sums = add_tile(sums, routed(d, c, 0u), pixels(at));
-            sums = add_tile(sums, routed(d, c, 1u), pixels(at + 1u));
-            sums = add_tile(sums, routed(d, c, 2u), pixels(at + width));
-            sums = add_tile(sums, routed(d, c, 3u), pixels(at + width + 1u));
+            sums = add_tile(sums, routed(d, 0u), pixels(at));
+            sums = add_tile(sums, routed(d, 1u), pixels(at + 1u));
+            sums = add_tile(sums, routed(d, 2u), pixels(at + width));
+            sums = add_tile(sums, routed(d, 3u), pixels(at + width + 1u));
         }
     }
+    let bias = row_sums(live);
     store_tile(slice, row, column, step, sums);
     if column == 0u {
         store_bias(slice, row, bias.a);

@@ -2,10 +2,11 @@
 #import conv
 #import outer
 #import rows
+#import routed
 #import tile
 #import store_tile
 
-@group(0) @binding(0) var<storage, read> images: array<f32>; // (1 + K, N, IC, H + 2 (K/2), W + 2 (K/2)): x, then tx, bordered
+@group(0) @binding(0) var<storage, read> images: array<f32>; // (1 + K, N, IC, H + K - 1, W + K - 1): x, then tx, bordered
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read> tdp: array<f32>; // (K, N, OC, PH, PW)
@@ -33,27 +34,16 @@ fn store_one_bias(pair: u32, oc: u32, sum: f32) {
     partials[pair * (weights + layer.out_channels) + weights + oc] = sum;
 }
 
-#row_codes codes route
-#rows adjoints dp
-#rows tangent_adjoints tdp
+#row_adjoints adjoints dp route
+#row_adjoints tangent_adjoints tdp route
 
 fn pixels(at: vec4<u32>) -> vec4<f32> {
     return vec4(images[at.x], images[at.y], images[at.z], images[at.w]);
 }
 
-// What of the adjoints belongs at this position of the windows.
-fn routed(adjoints: Rows, codes: Codes, position: u32) -> Rows {
-    return Rows(
-        select(vec4(0.0), adjoints.a, codes.a == vec4(position)),
-        select(vec4(0.0), adjoints.b, codes.b == vec4(position)),
-        select(vec4(0.0), adjoints.c, codes.c == vec4(position)),
-        select(vec4(0.0), adjoints.d, codes.d == vec4(position)),
-    );
-}
-
-// Rows are output channels, columns taps (ic, ky, kx); z the pair of slice and direction. All lanes walk the same pooled cells, so routes and
-// adjoints are loaded once for a workgroup; at each of the four positions of a window the channels that were not routed
-// there have a zero.
+// Rows are output channels, columns taps (ic, ky, kx); z is the pair of slice and direction. All lanes walk the same cells, so
+// routes and adjoints are loaded once for a workgroup; at each of the four positions of a window the channels that were not
+// routed there have a zero.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let ph = layer.height / 2u;
@@ -78,37 +68,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let begin = slice * layer.slice;
     let end = min(begin + layer.slice, layer.samples * ph);
     var sums = Tile();
-    var bias = Rows();
+    var live = RowSums();
     for (var cells = begin; cells < end; cells++) {
         let n = cells / ph;
         let py = cells % ph;
         let cell = ((n * layer.out_channels + row) * ph + py) * pw;
         let at = n * layer.in_channels * bordered_len() + 2u * py * width + reach;
         for (var px = 0u; px < pw; px++) {
-            let c = codes(cell + px, rows);
-            let td = tangent_adjoints(outputs + cell + px, rows);
-            bias.a += select(vec4(0.0), td.a, c.a < vec4(DEAD));
-            bias.b += select(vec4(0.0), td.b, c.b < vec4(DEAD));
-            bias.c += select(vec4(0.0), td.c, c.c < vec4(DEAD));
-            bias.d += select(vec4(0.0), td.d, c.d < vec4(DEAD));
+            let td = tangent_adjoints(outputs + cell + px, cell + px, rows);
+            live = add_live(live, td);
             let i = at + 2u * px;
-            sums = add_tile(sums, routed(td, c, 0u), pixels(i));
-            sums = add_tile(sums, routed(td, c, 1u), pixels(i + 1u));
-            sums = add_tile(sums, routed(td, c, 2u), pixels(i + width));
-            sums = add_tile(sums, routed(td, c, 3u), pixels(i + width + 1u));
+            sums = add_tile(sums, routed(td, 0u), pixels(i));
+            sums = add_tile(sums, routed(td, 1u), pixels(i + 1u));
+            sums = add_tile(sums, routed(td, 2u), pixels(i + width));
+            sums = add_tile(sums, routed(td, 3u), pixels(i + width + 1u));
         }
         if first_layer { continue; }
         // The second product in a loop of its own: with both in one, AMD's scalar registers do not suffice.
         for (var px = 0u; px < pw; px++) {
-            let c = codes(cell + px, rows);
-            let d = adjoints(cell + px, rows);
+            let d = adjoints(cell + px, cell + px, rows);
             let t = inputs + at + 2u * px;
-            sums = add_tile(sums, routed(d, c, 0u), pixels(t));
-            sums = add_tile(sums, routed(d, c, 1u), pixels(t + 1u));
-            sums = add_tile(sums, routed(d, c, 2u), pixels(t + width));
-            sums = add_tile(sums, routed(d, c, 3u), pixels(t + width + 1u));
+            sums = add_tile(sums, routed(d, 0u), pixels(t));
+            sums = add_tile(sums, routed(d, 1u), pixels(t + 1u));
+            sums = add_tile(sums, routed(d, 2u), pixels(t + width));
+            sums = add_tile(sums, routed(d, 3u), pixels(t + width + 1u));
         }
     }
+    let bias = row_sums(live);
     store_tile(pair, row, column, step, sums);
     if column == 0u {
         store_bias(pair, row, bias.a);

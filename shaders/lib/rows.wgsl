@@ -1,20 +1,12 @@
 // What belongs to a tile's sixteen rows is the same for all lanes. `#rows NAME BINDING` makes
 //     fn NAME(at: u32, rows: Offsets) -> Rows
-// which loads it, `#row_quads NAME BINDING` the same for four consecutive steps of the sum (Quads), and `#row_codes NAME
-// BINDING` for integers (Codes). Here every lane loads all of it: GPUs do that once for a subgroup, into scalar registers or
-// by a broadcast.
+// which loads it, and `#row_quads NAME BINDING` the same for four consecutive steps of the sum (Quads). Here every lane
+// loads all of it: GPUs do that once for a subgroup, into scalar registers or by a broadcast.
 struct Rows {
     a: vec4<f32>,
     b: vec4<f32>,
     c: vec4<f32>,
     d: vec4<f32>,
-}
-
-struct Codes {
-    a: vec4<u32>,
-    b: vec4<u32>,
-    c: vec4<u32>,
-    d: vec4<u32>,
 }
 
 // Four consecutive steps of the sum.

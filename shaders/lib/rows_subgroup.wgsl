@@ -7,13 +7,6 @@ struct Rows {
     d: vec4<f32>,
 }
 
-struct Codes {
-    a: vec4<u32>,
-    b: vec4<u32>,
-    c: vec4<u32>,
-    d: vec4<u32>,
-}
-
 // Four consecutive steps of the sum.
 struct Quads {
     x: Rows,
@@ -42,16 +35,6 @@ fn lanes_4_to_7(own: f32) -> vec4<f32> {
 
 fn spread(own: f32, more: f32) -> Rows {
     return Rows(lanes_0_to_3(own), lanes_4_to_7(own), lanes_0_to_3(more), lanes_4_to_7(more));
-}
-
-fn spread_codes(own: u32, more: u32) -> Codes {
-    let rows = spread(bitcast<f32>(own), bitcast<f32>(more));
-    return Codes(
-        bitcast<vec4<u32>>(rows.a),
-        bitcast<vec4<u32>>(rows.b),
-        bitcast<vec4<u32>>(rows.c),
-        bitcast<vec4<u32>>(rows.d),
-    );
 }
 
 fn spread_quads(own: vec4<f32>, more: vec4<f32>) -> Quads {

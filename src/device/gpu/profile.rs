@@ -55,7 +55,8 @@ const CHAIN_LANES: usize = 1 << 18;
 const COPY_LEN: usize = 1 << 26;
 
 impl GpuDevice {
-    /// Runs `call` with every dispatch submitted and timed alone, and returns the timings in order.
+    /// Runs `call` with every dispatch submitted and timed alone, and returns the timings in order; those of other threads
+    /// that use the device at the same time are among them.
     ///
     /// # Errors
     /// As `call`; [`crate::Error::Device`] if the device was lost.

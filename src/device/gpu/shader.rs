@@ -79,6 +79,8 @@ pub const SNIPPETS: &[(&str, &str)] = &[
     ("index", include_str!("../../../shaders/lib/index.wgsl")),
     ("loss", include_str!("../../../shaders/lib/loss.wgsl")),
     ("outer", include_str!("../../../shaders/lib/outer.wgsl")),
+    ("routed", include_str!("../../../shaders/lib/routed.wgsl")),
+    ("routed_subgroup", include_str!("../../../shaders/lib/routed_subgroup.wgsl")),
     ("rows", include_str!("../../../shaders/lib/rows.wgsl")),
     ("rows_subgroup", include_str!("../../../shaders/lib/rows_subgroup.wgsl")),
     ("store_rows", include_str!("../../../shaders/lib/store_rows.wgsl")),
@@ -97,8 +99,8 @@ pub enum RowLoads {
     Shared,
 }
 
-/// The WGSL to compile: each line `#import NAME` becomes `shaders/lib/NAME.wgsl`, and each line `#rows NAME BINDING`,
-/// `#row_quads NAME BINDING` and `#row_codes NAME BINDING` the function that `shaders/lib/rows.wgsl` describes.
+/// The WGSL to compile: each line `#import NAME` becomes `shaders/lib/NAME.wgsl`, and each line `#rows`, `#row_quads` or
+/// `#row_adjoints` the function that `shaders/lib/rows.wgsl` or `shaders/lib/routed.wgsl` describes.
 ///
 /// # Panics
 /// If there is no such snippet.
@@ -109,7 +111,7 @@ pub fn expand(source: &str, loads: RowLoads) -> String {
             ["#import", name] => out.push_str(snippet(name, loads)),
             ["#rows", name, binding] => out.push_str(&rows(name, binding, loads)),
             ["#row_quads", name, binding] => out.push_str(&row_quads(name, binding, loads)),
-            ["#row_codes", name, binding] => out.push_str(&row_codes(name, binding, loads)),
+            ["#row_adjoints", name, values, codes] => out.push_str(&row_adjoints(name, values, codes, loads)),
             _ => out.push_str(line),
         }
         out.push('\n');
@@ -118,7 +120,11 @@ pub fn expand(source: &str, loads: RowLoads) -> String {
 }
 
 fn snippet(name: &str, loads: RowLoads) -> &'static str {
-    let name = if name == "rows" && loads == RowLoads::Shared { "rows_subgroup" } else { name };
+    let name = match (name, loads) {
+        ("rows", RowLoads::Shared) => "rows_subgroup",
+        ("routed", RowLoads::Shared) => "routed_subgroup",
+        _ => name,
+    };
     let found = SNIPPETS.iter().find(|(n, _)| *n == name);
     found.unwrap_or_else(|| panic!("no shader snippet is called {name}")).1
 }
@@ -128,26 +134,29 @@ const FOURS: [&str; 4] = ["a", "b", "c", "d"];
 const LANES: [&str; 4] = ["x", "y", "z", "w"];
 
 /// `binding[at + rows.a.x], ...`: all rows, four to a vector.
-fn each_row(binding: &str) -> String {
+fn each_row(binding: &str, at: &str) -> String {
     let four =
-        |four: &str| format!("vec4({})", LANES.map(|row| format!("{binding}[at + rows.{four}.{row}]")).join(", "));
+        |four: &str| format!("vec4({})", LANES.map(|row| format!("{binding}[{at} + rows.{four}.{row}]")).join(", "));
     FOURS.map(four).join(", ")
 }
 
 fn rows(name: &str, binding: &str, loads: RowLoads) -> String {
     let body = match loads {
-        RowLoads::Each => format!("Rows({})", each_row(binding)),
+        RowLoads::Each => format!("Rows({})", each_row(binding, "at")),
         RowLoads::Shared => format!("spread({binding}[at + rows.own], {binding}[at + rows.more])"),
     };
     format!("fn {name}(at: u32, rows: Offsets) -> Rows {{ return {body}; }}")
 }
 
-fn row_codes(name: &str, binding: &str, loads: RowLoads) -> String {
+fn row_adjoints(name: &str, values: &str, codes: &str, loads: RowLoads) -> String {
     let body = match loads {
-        RowLoads::Each => format!("Codes({})", each_row(binding)),
-        RowLoads::Shared => format!("spread_codes({binding}[at + rows.own], {binding}[at + rows.more])"),
+        RowLoads::Each => format!("Adjoints(Rows({}), {})", each_row(values, "at"), each_row(codes, "cell")),
+        RowLoads::Shared => {
+            let two = |binding: &str, at: &str| format!("{binding}[{at} + rows.own], {binding}[{at} + rows.more]");
+            format!("Adjoints({}, {})", two(values, "at"), two(codes, "cell"))
+        }
     };
-    format!("fn {name}(at: u32, rows: Offsets) -> Codes {{ return {body}; }}")
+    format!("fn {name}(at: u32, cell: u32, rows: Offsets) -> Adjoints {{ return {body}; }}")
 }
 
 fn row_quads(name: &str, binding: &str, loads: RowLoads) -> String {
