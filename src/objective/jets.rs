@@ -58,6 +58,7 @@ impl<D: Device> Taylor<D> {
     }
 
     /// Computes the coefficients; `primal` has seen the forward pass of the chunk with these `images`.
+    #[allow(clippy::too_many_arguments, reason = "the pass needs the whole state, and each has its own owner")]
     fn forward(
         &mut self,
         device: &D,

@@ -38,10 +38,10 @@ impl RunDirectory {
                 )));
             }
             let device = |record: &toml::Table| Some(record.get("made_by")?.get("device")?.to_string());
-            if let (Some(before), Some(now)) = (device(&old), device(record)) {
-                if before != now {
-                    log::warn!("this run was begun on {before} and goes on on {now}: the last bits will differ");
-                }
+            if let (Some(before), Some(now)) = (device(&old), device(record))
+                && before != now
+            {
+                log::warn!("this run was begun on {before} and goes on on {now}: the last bits will differ");
             }
             sweep(root);
             return Ok((run, old));

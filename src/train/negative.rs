@@ -34,7 +34,7 @@ pub struct NegativeCurvature {
 
 impl Default for NegativeCurvature {
     fn default() -> Self {
-        Self { estimate_rate: 0.5, momentum: 0.9, step_rate: 1.0, longest_step: 0.1, every: 1 }
+        Self { estimate_rate: 0.2, momentum: 0.9, step_rate: 1.0, longest_step: 0.1, every: 1 }
     }
 }
 
@@ -202,7 +202,7 @@ impl<D: Device> Trainer<'_, D> {
             direction.begin(self.device, &self.gradient)?;
             return Ok(report);
         }
-        if self.step % direction.settings.every != 0 {
+        if !self.step.is_multiple_of(direction.settings.every) {
             return self.step();
         }
         self.objective.load(&self.train.select(&self.batches.indices(self.step)))?;

@@ -99,21 +99,27 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
             compared.len()
         ),
     );
-    let ends: Vec<&DirectionRow> = settings
-        .seeds
-        .iter()
-        .filter_map(|&s| directions.iter().filter(|d| d.seed == s).max_by_key(|d| d.step))
-        .collect();
-    let closeness: Vec<f64> = ends.iter().map(|d| d.cosine).collect();
-    let captured: Vec<f64> = ends.iter().map(|d| d.rayleigh / d.eigenvalue).collect();
+    let step = |last: bool| {
+        let steps = directions.iter().map(|d| d.step);
+        if last { steps.max() } else { steps.min() }
+    };
+    let at = |step: Option<u64>, of: fn(&DirectionRow) -> f64| -> f64 {
+        median(&directions.iter().filter(|d| Some(d.step) == step).map(of).collect::<Vec<f64>>())
+    };
+    let (first, last) = (step(false), step(true));
+    let captured: fn(&DirectionRow) -> f64 = |d| d.rayleigh / d.eigenvalue;
     part.find(
         "A running approximation of the smallest eigenvector can be kept along the training.",
-        (!ends.is_empty()).then(|| median(&captured) > 0.5),
+        last.map(|_| at(last, captured) > 0.5),
         format!(
-            "In the end |cos(v~, v_d)| is {} (median of {} seeds), and v~ᵀ H v~ reaches {} of λ_d.",
-            number(median(&closeness)),
-            ends.len(),
-            number(median(&captured))
+            "After {} steps |cos(v~, v_d)| is {} and v~ᵀ H v~ reaches {} of λ_d; after {} steps they are {} and {} (medians over \
+             seeds).",
+            first.unwrap_or(0),
+            number(at(first, |d| d.cosine)),
+            number(at(first, captured)),
+            last.unwrap_or(0),
+            number(at(last, |d| d.cosine)),
+            number(at(last, captured))
         ),
     );
     part.tables.push(ReportTable {

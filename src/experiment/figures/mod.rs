@@ -85,9 +85,12 @@ impl Part {
     }
 }
 
+/// What makes a section from a run's tables.
+type MakePart = fn(&RunDirectory, &Configuration) -> Result<Part>;
+
 /// The sections of whatever the run has tables for.
 fn parts(run: &RunDirectory, configuration: &Configuration) -> Result<Vec<Part>> {
-    let all: [(&str, fn(&RunDirectory, &Configuration) -> Result<Part>); 9] = [
+    let all: [(&str, MakePart); 9] = [
         ("eigenvalues", figure1::part),
         ("participation", portraits::part),
         ("curvature", figure2::part),
