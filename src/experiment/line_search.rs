@@ -131,13 +131,15 @@ impl Bracket {
         if narrow || fa.max(fc) - fb <= noise {
             return None;
         }
-        // A parabola's vertex, unless the last two did not halve the bracket, or it repeats a known point.
+        // A parabola's vertex, unless the last two did not halve the bracket. Where it repeats the lowest point, a point
+        // beside that one shows on which side the minimum is.
         let (left, right) = ((b - a) * (fb - fc), (b - c) * (fb - fa));
         let vertex = b - 0.5 * ((b - a) * left - (b - c) * right) / (left - right);
-        let apart = 1e-4 * (c - a);
-        let good = vertex > a + apart && vertex < c - apart && (vertex - b).abs() > apart;
-        if good && c - a <= 0.5 * self.widths[1] {
-            return Some(vertex);
+        let apart = 1e-3 * (c - a);
+        let beside = if c - b > b - a { b + apart } else { b - apart };
+        let step = if (vertex - b).abs() < apart { beside } else { vertex };
+        if step > a && step < c && c - a <= 0.5 * self.widths[1] {
+            return Some(step);
         }
         Some(if c - b > b - a { b + GOLDEN * (c - b) } else { b - GOLDEN * (b - a) })
     }
