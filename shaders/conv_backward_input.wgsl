@@ -5,6 +5,7 @@
 #import tile
 #import store_rows
 #import unpool
+#import windows
 
 @group(0) @binding(0) var<storage, read> weights: array<f32>; // (OC, K, K, IC16): IC padded to a multiple of 16
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
@@ -13,17 +14,12 @@
 
 fn store(direction: u32, ic: u32, item: u32, sums: vec4<f32>) {
     if ic >= layer.in_channels { return; }
-    let across = (layer.width + 1u) / 2u;
-    let down = (layer.height + 1u) / 2u;
-    let y = item / across % down * 2u;
-    let x = item % across * 2u;
-    let at = ((item / (across * down) * layer.in_channels + ic) * layer.height + y) * layer.width + x;
-    let right = x + 1u < layer.width;
-    dx[at] = sums.x;
-    if right { dx[at + 1u] = sums.y; }
-    if y + 1u >= layer.height { return; }
-    dx[at + layer.width] = sums.z;
-    if right { dx[at + layer.width + 1u] = sums.w; }
+    let window = window(direction, ic, item);
+    let below = window.at + layer.width;
+    dx[window.at] = sums.x;
+    if window.right { dx[window.at + 1u] = sums.y; }
+    if window.below { dx[below] = sums.z; }
+    if window.right && window.below { dx[below + 1u] = sums.w; }
 }
 
 // The adjoint at a position, of the window at `at`; `bit` is the code that the window has if it was routed there.
@@ -36,8 +32,8 @@ fn dz(at: u32, bit: u32) -> f32 {
 // Rows are input channels, columns 2x2 neighbouring pixels; the loop over kx walks the adjoint to the left.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let across = (layer.width + 1u) / 2u;
-    let down = (layer.height + 1u) / 2u;
+    let across = windows_across();
+    let down = windows_down();
     let first = layer.base + group.x * 64u + lane;
     let items = layer.samples * down * across;
     if past_end(first, lane, items) { return; }

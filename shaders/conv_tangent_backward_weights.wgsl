@@ -5,6 +5,7 @@
 #import routed
 #import tile
 #import store_tile
+#import weight_partials
 
 @group(0) @binding(0) var<storage, read> images: array<f32>; // (1 + K, N, IC, H + K - 1, W + K - 1): x, then tx, bordered
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
@@ -14,32 +15,8 @@
 
 override first_layer: bool = false;
 
-// `direction` is the pair of slice and direction here.
-fn store(direction: u32, oc: u32, column: u32, sum: f32) {
-    let columns = layer.in_channels * layer.kernel * layer.kernel;
-    if oc >= layer.out_channels || column >= columns { return; }
-    partials[direction * layer.out_channels * (columns + 1u) + oc * columns + column] = sum;
-}
-
-fn store_bias(pair: u32, oc: u32, sums: vec4<f32>) {
-    store_one_bias(pair, oc, sums.x);
-    store_one_bias(pair, oc + 1u, sums.y);
-    store_one_bias(pair, oc + 2u, sums.z);
-    store_one_bias(pair, oc + 3u, sums.w);
-}
-
-fn store_one_bias(pair: u32, oc: u32, sum: f32) {
-    if oc >= layer.out_channels { return; }
-    let weights = layer.out_channels * layer.in_channels * layer.kernel * layer.kernel;
-    partials[pair * (weights + layer.out_channels) + weights + oc] = sum;
-}
-
 #row_adjoints adjoints dp route
 #row_adjoints tangent_adjoints tdp route
-
-fn pixels(at: vec4<u32>) -> vec4<f32> {
-    return vec4(images[at.x], images[at.y], images[at.z], images[at.w]);
-}
 
 // Rows are output channels, columns taps (ic, ky, kx); z is the pair of slice and direction. All lanes walk the same cells, so
 // routes and adjoints are loaded once for a workgroup; at each of the four positions of a window the channels that were not
@@ -49,14 +26,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let ph = layer.height / 2u;
     let pw = layer.width / 2u;
     let columns = layer.in_channels * layer.kernel * layer.kernel;
-    // A first layer has few taps: then they are packed into few lanes, whole subgroups of eight, and the others stop.
-    let step = min((columns + 31u) / 32u * 8u, 64u);
+    let step = tap_step(columns);
     let column = group.x * COLUMNS + lane;
     if lane >= step || past_end(column, lane, columns) { return; }
     let width = bordered_width();
-    let tap = min(column + vec4(0u, 1u, 2u, 3u) * step, vec4(columns - 1u));
-    let taps = layer.kernel * layer.kernel;
-    let reach = tap / taps * bordered_len() + tap % taps / layer.kernel * width + tap % layer.kernel;
+    let reach = tap_offsets(column, step, columns);
 
     let row = group.y * ROWS;
     let rows = row_offsets(lane, layer.out_channels - row, ph * pw);
@@ -94,12 +68,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             sums = add_tile(sums, routed(d, 3u), pixels(t + width + 1u));
         }
     }
-    let bias = row_sums(live);
+    // By all lanes, which may hand each other their rows.
+    let biases = row_sums(live);
     store_tile(pair, row, column, step, sums);
-    if column == 0u {
-        store_bias(pair, row, bias.a);
-        store_bias(pair, row + 4u, bias.b);
-        store_bias(pair, row + 8u, bias.c);
-        store_bias(pair, row + 12u, bias.d);
-    }
+    if column == 0u { store_biases(pair, row, biases); }
 }

@@ -87,6 +87,8 @@ pub const SNIPPETS: &[(&str, &str)] = &[
     ("store_tile", include_str!("../../../shaders/lib/store_tile.wgsl")),
     ("tile", include_str!("../../../shaders/lib/tile.wgsl")),
     ("unpool", include_str!("../../../shaders/lib/unpool.wgsl")),
+    ("weight_partials", include_str!("../../../shaders/lib/weight_partials.wgsl")),
+    ("windows", include_str!("../../../shaders/lib/windows.wgsl")),
 ];
 
 /// How a workgroup gets what belongs to a tile's rows, which is the same for all of its lanes.
