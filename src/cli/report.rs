@@ -3,7 +3,7 @@
 use super::Printer;
 use clap::Args;
 use eigenscope::Result;
-use eigenscope::experiment::{CostRow, EigenvalueRow, Finding, draw};
+use eigenscope::experiment::{CostRow, EigenvalueRow, Finding, report};
 use eigenscope::figure::{End, Verdict};
 use eigenscope::run::RunDirectory;
 use serde_json::{Value, json};
@@ -22,8 +22,8 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
-    let (run, findings) = draw(&arguments.run)?;
-    describe(&run, &findings, printer)
+    let (run, record) = RunDirectory::existing(&arguments.run)?;
+    describe(&run, &report(&run, &record)?, printer)
 }
 
 /// Prints what a run found.

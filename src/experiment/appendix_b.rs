@@ -1,7 +1,7 @@
 //! Appendix B: how well the Hessian of a subset stands for that of a larger set.
 
 use super::spectra::{StoredPair, StoredSpectrum, resumable};
-use super::tracking::cosines;
+use super::tracking::Overlap;
 use super::{NetworkLandscape, Session};
 use crate::Result;
 use crate::data::Dataset;
@@ -106,22 +106,24 @@ where
         session.observer.advance(i as u64 + 1, "");
     }
 
+    let outcome = format!("subsets of {sizes:?} samples at step {}", settings.at);
+    // The last of the tables: where it is, the spectra need not be read again.
+    if run.table("subset_error").exists() {
+        session.observer.end(&outcome);
+        return Ok(());
+    }
     let spectra: Vec<StoredSpectrum> =
         sizes.iter().map(|&size| StoredSpectrum::read(&run.subset_spectrum(size))).collect::<Result<_>>()?;
     let reference = spectra.last().expect("the reference");
     let (mut rows, mut overlaps) = (Vec::new(), Vec::new());
     for (&samples, spectrum) in sizes.iter().zip(&spectra) {
         for end in [End::Largest, End::Smallest] {
-            let of =
-                |s: &StoredSpectrum| -> Vec<Vec<f32>> { ranked(s, end).iter().map(|p| p.vector.clone()).collect() };
-            let (ours, theirs) = (of(spectrum), of(reference));
-            let pairs = ours.len().min(theirs.len());
-            let all = cosines(&ours, &theirs);
-            let overlap = all.iter().map(|c| c * c).sum::<f64>() / pairs as f64;
+            let Overlap { cosines, pairs, overlap } = Overlap::of(spectrum, reference, end);
             overlaps.push(SubsetOverlapRow { samples, end, pairs, overlap });
-            let both = ranked(spectrum, end).into_iter().zip(ranked(reference, end)).enumerate();
+            let theirs = reference.ranked(end);
+            let both = spectrum.ranked(end).into_iter().zip(&theirs).enumerate();
             rows.extend(both.map(|(i, (pair, reference))| {
-                let cosines = &all[i * theirs.len()..(i + 1) * theirs.len()];
+                let cosines = &cosines[i * theirs.len()..(i + 1) * theirs.len()];
                 let inside = cosines.iter().map(|c| c * c).sum::<f64>().sqrt();
                 SubsetRow {
                     samples,
@@ -140,30 +142,19 @@ where
     run.write_table("subsets", &rows)?;
     run.write_table("subset_overlap", &overlaps)?;
 
-    if !run.table("subset_error").exists() {
-        session
-            .observer
-            .advance(sizes.len() as u64, &format!("curvature of {} samples one by one", settings.reference));
-        let all = data.train.subset(settings.reference, configuration.spectra.subset_seed)?;
-        let mut landscape = NetworkLandscape::new(device, network, &all, memory)?;
-        let pairs = &spectra[0].pairs;
-        let directions: Vec<&[f32]> = pairs.iter().map(|p| p.vector.as_slice()).collect();
-        let jets = landscape.sample_jets(&theta, &directions)?;
-        // The vectors were found on the first samples; those would tell of themselves. A random subset is spread over all.
-        let own = if configuration.spectra.subset_seed.is_none() { settings.sizes[0] } else { 0 };
-        let error = |(pair, jets): (&StoredPair, &Vec<Jet>)| standard_error(pair, jets, own, settings.sizes[0]);
-        let errors: Vec<SubsetErrorRow> = pairs.iter().zip(&jets).map(error).collect();
-        run.write_table("subset_error", &errors)?;
-    }
-    session.observer.end(&format!("subsets of {sizes:?} samples at step {}", settings.at));
+    session.observer.advance(sizes.len() as u64, &format!("curvature of {} samples one by one", settings.reference));
+    let all = data.train.subset(settings.reference, configuration.spectra.subset_seed)?;
+    let mut landscape = NetworkLandscape::new(device, network, &all, memory)?;
+    let pairs = &spectra[0].pairs;
+    let directions: Vec<&[f32]> = pairs.iter().map(|p| p.vector.as_slice()).collect();
+    let jets = landscape.sample_jets(&theta, &directions)?;
+    // The vectors were found on the first samples; those would tell of themselves. A random subset is spread over all.
+    let own = if configuration.spectra.subset_seed.is_none() { settings.sizes[0] } else { 0 };
+    let error = |(pair, jets): (&StoredPair, &Vec<Jet>)| standard_error(pair, jets, own, settings.sizes[0]);
+    let errors: Vec<SubsetErrorRow> = pairs.iter().zip(&jets).map(error).collect();
+    run.write_table("subset_error", &errors)?;
+    session.observer.end(&outcome);
     Ok(())
-}
-
-/// The pairs of an end by rank.
-fn ranked(spectrum: &StoredSpectrum, end: End) -> Vec<&StoredPair> {
-    let mut pairs: Vec<&StoredPair> = spectrum.pairs.iter().filter(|p| p.end == end).collect();
-    pairs.sort_by_key(|p| p.rank);
-    pairs
 }
 
 fn degrees(cosine: f64) -> f64 {

@@ -2,14 +2,14 @@
 
 use super::tracking::cosines;
 use super::{Landscape, NetworkLandscape, Session};
+use crate::Result;
 use crate::data::{Dataset, Samples};
 use crate::device::{Device, Scalar};
 use crate::eigen::{NoMonitor, Options};
 use crate::network::Network;
 use crate::objective::{DEFAULT_CHUNK, Objective};
-use crate::run::{RunDirectory, TensorFile, read_rows, save_interval, write_rows};
+use crate::run::{RunDirectory, TensorFile, save_interval, write_rows};
 use crate::train::{Direction, DirectionState, Schedule, Trainer, TrainerState};
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -111,12 +111,13 @@ pub fn run<D: Device>(
         let schedule = Schedule { seed, ..configuration.training.clone() };
         let mut trainer = Trainer::new(device, network, &data.train, schedule, &state)?;
         let mut direction = Direction::new(device, settings.optimizer.clone(), &direction)?;
+        let save_every = save_interval(SAVE_EVERY);
         let mut saved = Instant::now();
         loop {
             let step = trainer.step_count();
             if method == Method::Alternating && settings.compare_at.contains(&step) {
-                let theta = trainer.state()?.theta;
-                let vector = direction.state(device)?.vector;
+                let theta = device.download(trainer.theta(), network.dim())?;
+                let vector = device.download(direction.vector(), network.dim())?;
                 let jet = landscape.jets(&theta, &[&vector])?[0];
                 let spectrum = landscape.spectrum(&theta, &bottom, None, &mut NoMonitor)?;
                 let pair = &spectrum.solution.smallest[0];
@@ -127,7 +128,7 @@ pub fn run<D: Device>(
                     estimate: direction.value(),
                     rayleigh: jet.curvature,
                     eigenvalue: pair.value,
-                    cosine: cosines(&[vector], &[true_vector])[0].abs(),
+                    cosine: cosines(&[&vector], &[&true_vector])[0].abs(),
                     status: pair.status.to_string(),
                 });
             }
@@ -149,7 +150,7 @@ pub fn run<D: Device>(
             if step == settings.steps {
                 break;
             }
-            if saved.elapsed() >= save_interval(SAVE_EVERY) && step > state.step {
+            if saved.elapsed() >= save_every && step > state.step {
                 log.write(run)?;
                 write_unfinished(&path, &trainer.state()?, &direction.state(device)?, seconds)?;
                 saved = Instant::now();
@@ -179,13 +180,12 @@ struct Log {
 
 impl Log {
     fn open(run: &RunDirectory, seed: u64, method: Method) -> Result<Self> {
-        let clock = run.clock("appendix_c");
         Ok(Self {
             seed,
             method,
             rows: run.read_table_so_far("appendix_c")?,
             directions: run.read_table_so_far("appendix_c_direction")?,
-            seconds: if clock.exists() { read_rows(&clock)? } else { Vec::new() },
+            seconds: run.read_clock_so_far("appendix_c")?,
         })
     }
 
@@ -227,12 +227,8 @@ fn write_unfinished(path: &Path, state: &TrainerState, direction: &DirectionStat
 fn read_unfinished(path: &Path) -> Result<(TrainerState, DirectionState, f64)> {
     let file = TensorFile::read(path)?;
     let vector = |name: &str| -> Result<Vec<f32>> { Ok(file.get(name)?.data.to_f32()) };
-    fn note<V: for<'de> Deserialize<'de>>(file: &TensorFile, path: &Path, key: &str) -> Result<V> {
-        let text = file.metadata.get(key).map_or("", String::as_str);
-        serde_json::from_str(text).map_err(|e| Error::file(path, format!("its metadata has {key} = \"{text}\": {e}")))
-    }
     let state = TrainerState {
-        step: note(&file, path, "step")?,
+        step: file.read_note("step")?,
         theta: vector("theta")?,
         mean_square: vector("mean_square")?,
         momenta: vector("momenta")?,
@@ -240,8 +236,8 @@ fn read_unfinished(path: &Path) -> Result<(TrainerState, DirectionState, f64)> {
     let direction = DirectionState {
         vector: vector("vector")?,
         velocity: vector("velocity")?,
-        value: note(&file, path, "value")?,
-        scale: note(&file, path, "scale")?,
+        value: file.read_note("value")?,
+        scale: file.read_note("scale")?,
     };
-    Ok((state, direction, note(&file, path, "seconds")?))
+    Ok((state, direction, file.read_note("seconds")?))
 }

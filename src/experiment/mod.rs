@@ -30,7 +30,7 @@ pub use configuration::{
     NetworkConfiguration, SpectraConfiguration, TrackingConfiguration,
 };
 pub use estimate::estimate;
-pub use figures::{Finding, draw, report};
+pub use figures::{Finding, report};
 pub use landscape::{Landscape, LossChanges, NetworkLandscape};
 pub use line_search::{Minimum, evenly, grid, minimize, quadratic_coefficient};
 pub use lines::{LineRow, ProfileRow, run as lines, search as search_lines};

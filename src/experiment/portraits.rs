@@ -63,6 +63,9 @@ pub struct FilterRow {
 /// What the files meet.
 pub fn run(network: &Network, session: &mut Session<'_>) -> Result<()> {
     let Session { configuration, run, .. } = *session;
+    if run.table("participation").exists() {
+        return Ok(());
+    }
     let (mut energies, mut participations, mut filters) = (Vec::new(), Vec::new(), Vec::new());
     for &step in &configuration.spectra.at {
         for pair in &StoredSpectrum::read(&run.spectrum(step))?.pairs {

@@ -14,6 +14,7 @@ use crate::run::{
 };
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -197,13 +198,10 @@ impl StoredSpectrum {
     /// [`Error::File`] if it is missing or broken.
     pub fn read(path: &Path) -> Result<Self> {
         let file = TensorFile::read(path)?;
-        let note = |key: &str| {
-            file.metadata.get(key).ok_or_else(|| Error::file(path, format!("its metadata has no \"{key}\"")))
-        };
         let values = file.get("eigenvalues")?.data.to_f64();
         let residuals = file.get("residuals")?.data.to_f64();
-        let statuses: Vec<String> = serde_json::from_str(note("status")?).map_err(|e| Error::file(path, e))?;
-        let largest: usize = note("largest")?.parse().map_err(|e| Error::file(path, e))?;
+        let statuses: Vec<String> = file.read_note("status")?;
+        let largest: usize = file.read_note("largest")?;
         let count = values.len();
         let mut vectors = match file.tensors.get("eigenvectors") {
             Some(tensor) if tensor.shape.len() == 2 && tensor.shape[0] == count => {
@@ -219,6 +217,13 @@ impl StoredSpectrum {
                 StoredPair { end, rank, value, residual, status, vector: vectors.next().unwrap_or_default() }
             });
         Ok(Self { pairs: pairs.collect() })
+    }
+
+    /// The pairs of an end, by rank.
+    pub fn ranked(&self, end: End) -> Vec<&StoredPair> {
+        let mut pairs: Vec<&StoredPair> = self.pairs.iter().filter(|p| p.end == end).collect();
+        pairs.sort_by_key(|p| p.rank);
+        pairs
     }
 
     /// The outermost pair of an end.
@@ -279,10 +284,9 @@ where
     };
     let costs = with_row(run.read_table_so_far("cost")?, cost, |row: &CostRow| row.step);
     run.write_table("cost", &costs)?;
-    let clock = run.clock("spectra");
-    let seconds = if clock.exists() { read_rows(&clock)? } else { Vec::new() };
     let row = SpectrumSeconds { step, seconds: (1000.0 * spectrum.seconds).round() / 1000.0 };
-    write_rows(&clock, &with_row(seconds, row, |row| row.step))?;
+    let seconds = with_row(run.read_clock_so_far("spectra")?, row, |row| row.step);
+    write_rows(&run.clock("spectra"), &seconds)?;
     let mut file = spectrum.to_file(true);
     file.note("step", step);
     file.write(&run.spectrum(step))?;
@@ -325,7 +329,7 @@ where
 }
 
 /// The rows with one more, in place of one with the same key, in ascending order of keys.
-pub(super) fn with_row<R, K: Ord>(mut rows: Vec<R>, row: R, key: impl Fn(&R) -> K) -> Vec<R> {
+fn with_row<R, K: Ord>(mut rows: Vec<R>, row: R, key: impl Fn(&R) -> K) -> Vec<R> {
     rows.retain(|other| key(other) != key(&row));
     rows.push(row);
     rows.sort_by_key(key);
@@ -370,8 +374,10 @@ where
 /// not converge.
 fn write_tables(session: &Session<'_>) -> Result<usize> {
     let run = session.run;
-    let mut rows = Vec::new();
-    for &step in &session.configuration.spectra.at {
+    let mut rows: Vec<EigenvalueRow> = run.read_table_so_far("eigenvalues")?;
+    let known: BTreeSet<u64> = rows.iter().map(|row| row.step).collect();
+    // The files are large, and most of each is vectors.
+    for &step in session.configuration.spectra.at.iter().filter(|step| !known.contains(step)) {
         let row = |p: StoredPair| EigenvalueRow {
             step,
             end: p.end,
@@ -382,6 +388,7 @@ fn write_tables(session: &Session<'_>) -> Result<usize> {
         };
         rows.extend(StoredSpectrum::read(&run.spectrum(step))?.pairs.into_iter().map(row));
     }
+    rows.sort_by_key(|row| row.step);
     run.write_table("eigenvalues", &rows)?;
     run.write_table("loss", &losses(run)?)?;
     Ok(rows.iter().filter(|r| r.status != "converged").count())

@@ -79,6 +79,7 @@ pub fn train<D: Device>(
     let mut validation = Objective::new(device, network, validation, DEFAULT_CHUNK)?;
 
     observer.begin("training", plan.steps);
+    let save_every = save_interval(SAVE_EVERY);
     let mut saved = Instant::now();
     loop {
         let step = trainer.step_count();
@@ -109,7 +110,7 @@ pub fn train<D: Device>(
             checkpoint()?.write(&run.checkpoint(step))?;
         } else if plan.snapshots.contains(&step) {
             checkpoint()?.write_snapshot(&run.snapshot(step))?;
-        } else if saved.elapsed() >= save_interval(SAVE_EVERY) {
+        } else if saved.elapsed() >= save_every {
             write_rows(&run.metrics(), &rows)?;
             checkpoint()?.write(&run.unfinished("training"))?;
             saved = Instant::now();

@@ -1,4 +1,5 @@
-//! The loss of a network on a fixed subset of samples, its gradient, and its Hessian-vector products.
+//! The loss of a network on a fixed subset of samples, its gradient, its Hessian-vector products, its derivatives along
+//! directions, and its values along lines.
 //!
 //! The order of passes and what is kept between them is written here once, over the [`Device`] contract. A subset is cut
 //! into chunks; every chunk's contribution is scaled by one over the size of the whole subset, so a ragged last chunk
@@ -141,7 +142,7 @@ impl<'a, D: Device> Objective<'a, D> {
     /// # Errors
     /// [`Error::Numerical`] if the loss is not finite; [`Error::Device`] if the device fails.
     pub fn evaluate(&mut self, theta: &D::Buffer) -> Result<Evaluation> {
-        self.run(theta, None)
+        self.run(theta, None, None)
     }
 
     /// Loss and accuracy at `theta`, and the gradient (dim).
@@ -150,7 +151,7 @@ impl<'a, D: Device> Objective<'a, D> {
     /// As [`Objective::evaluate`].
     pub fn gradient(&mut self, theta: &D::Buffer, gradient: &mut D::Buffer) -> Result<Evaluation> {
         self.device.clear(gradient, 0..self.network.dim());
-        self.run(theta, Some(gradient))
+        self.run(theta, Some(gradient), None)
     }
 
     /// The Hessian at `theta` (dim), ready for products.
@@ -185,23 +186,9 @@ impl<'a, D: Device> Objective<'a, D> {
         vector: &D::Buffer,
         product: &mut D::Buffer,
     ) -> Result<Evaluation> {
-        let (device, network, scale) = (self.device, self.network, self.scale());
-        let mut primal = self.take_scratch()?;
-        let mut tangents = match self.tangents.take() {
-            Some(tangents) => tangents,
-            None => Tangents::new(device, network, self.chunks[0].samples, 1)?,
-        };
-        device.clear(gradient, 0..network.dim());
-        device.clear(product, 0..network.dim());
-        let mut total = Totals::default();
-        for chunk in &self.chunks {
-            primal.forward(device, network, chunk, theta);
-            primal.backward(device, network, chunk, theta, scale, gradient);
-            tangents.hvp(device, network, chunk, &primal, theta, scale, 1, vector, product);
-            total.add(&primal, device, chunk, network.classes())?;
-        }
-        (self.scratch, self.tangents) = (Some(primal), Some(tangents));
-        total.mean(self.samples)
+        self.device.clear(gradient, 0..self.network.dim());
+        self.device.clear(product, 0..self.network.dim());
+        self.run(theta, Some(gradient), Some((vector, product)))
     }
 
     fn take_scratch(&mut self) -> Result<Primal<D>> {
@@ -211,15 +198,28 @@ impl<'a, D: Device> Objective<'a, D> {
         }
     }
 
-    fn run(&mut self, theta: &D::Buffer, mut gradient: Option<&mut D::Buffer>) -> Result<Evaluation> {
+    /// One pass over the chunks; adds the gradient, and `H vector` to `product`, which needs the gradient.
+    fn run(
+        &mut self,
+        theta: &D::Buffer,
+        mut gradient: Option<&mut D::Buffer>,
+        mut tangent: Option<(&D::Buffer, &mut D::Buffer)>,
+    ) -> Result<Evaluation> {
+        let (device, network, scale) = (self.device, self.network, self.scale());
         let mut primal = self.take_scratch()?;
+        if tangent.is_some() && self.tangents.is_none() {
+            self.tangents = Some(Tangents::new(device, network, self.chunks[0].samples, 1)?);
+        }
         let mut total = Totals::default();
         for chunk in &self.chunks {
-            primal.forward(self.device, self.network, chunk, theta);
+            primal.forward(device, network, chunk, theta);
             if let Some(gradient) = gradient.as_deref_mut() {
-                primal.backward(self.device, self.network, chunk, theta, self.scale(), gradient);
+                primal.backward(device, network, chunk, theta, scale, gradient);
             }
-            total.add(&primal, self.device, chunk, self.network.classes())?;
+            if let (Some((vector, product)), Some(tangents)) = (&mut tangent, &mut self.tangents) {
+                tangents.hvp(device, network, chunk, &primal, theta, scale, 1, vector, product);
+            }
+            total.add(&primal, device, chunk, network.classes())?;
         }
         self.scratch = Some(primal);
         total.mean(self.samples)

@@ -180,7 +180,15 @@ impl RunDirectory {
     /// # Errors
     /// [`Error::File`] if it is broken.
     pub fn read_table_so_far<R: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Vec<R>> {
-        if self.table(name).exists() { self.read_table(name) } else { Ok(Vec::new()) }
+        read_rows_so_far(&self.table(name))
+    }
+
+    /// Reads `clock/NAME.csv`; no rows if it is not there yet.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is broken.
+    pub fn read_clock_so_far<R: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Vec<R>> {
+        read_rows_so_far(&self.clock(name))
     }
 
     /// Opens the run that is in `root`, and its record.
@@ -206,6 +214,10 @@ impl RunDirectory {
     pub fn figure(&self, name: &str, extension: &str) -> PathBuf {
         self.root.join(format!("figures/{name}.{extension}"))
     }
+}
+
+fn read_rows_so_far<R: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<R>> {
+    if path.exists() { read_rows(path) } else { Ok(Vec::new()) }
 }
 
 fn read_record(manifest: &Path) -> Result<toml::Table> {

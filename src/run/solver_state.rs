@@ -49,20 +49,13 @@ where
 /// [`Error::File`] if it is missing or broken; [`Error::Usage`] if it belongs to something else.
 pub fn read_state<T: Scalar>(path: &Path, fingerprint: &str) -> Result<SolverState<T>> {
     let file = TensorFile::read(path)?;
-    let note = |key: &str| {
-        file.metadata
-            .get(key)
-            .ok_or_else(|| Error::file(path, format!("is no saved solve: its metadata has no \"{key}\"")))
-    };
-    if note("fingerprint")? != fingerprint {
+    let found = file.metadata.get("fingerprint");
+    let found = found.ok_or_else(|| Error::file(path, "is no saved solve: its metadata has no \"fingerprint\""))?;
+    if found != fingerprint {
         return Err(Error::Usage(format!(
-            "{} belongs to another solve ({}), this one is {fingerprint}: use the same options, or another --state",
-            path.display(),
-            note("fingerprint")?
+            "{} belongs to another solve ({found}), this one is {fingerprint}: use the same options, or another --state",
+            path.display()
         )));
-    }
-    fn parse<V: for<'de> Deserialize<'de>>(path: &Path, key: &str, text: &str) -> Result<V> {
-        serde_json::from_str(text).map_err(|e| Error::file(path, format!("its metadata has {key} = {text}: {e}")))
     }
     let wide = |name: &str| -> Result<Vec<f64>> { Ok(file.get(name)?.data.to_f64()) };
     // f32 to f64 and back is exact.
@@ -79,12 +72,12 @@ pub fn read_state<T: Scalar>(path: &Path, fingerprint: &str) -> Result<SolverSta
         ritz_values: wide("ritz_values")?,
         scale,
         norm,
-        random_position: parse(path, "random_position", note("random_position")?)?,
-        phase: parse(path, "phase", note("phase")?)?,
-        guard_steps: parse(path, "guard_steps", note("guard_steps")?)?,
-        reached: parse(path, "reached", note("reached")?)?,
-        counters: parse(path, "counters", note("counters")?)?,
-        seconds: parse(path, "seconds", note("seconds")?)?,
+        random_position: file.read_note("random_position")?,
+        phase: file.read_note("phase")?,
+        guard_steps: file.read_note("guard_steps")?,
+        reached: file.read_note("reached")?,
+        counters: file.read_note("counters")?,
+        seconds: file.read_note("seconds")?,
     })
 }
 

@@ -4,6 +4,7 @@ use super::write_atomic;
 use crate::{Error, Result};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -83,6 +84,16 @@ impl TensorFile {
     /// Adds an entry to the header's metadata.
     pub fn note(&mut self, key: impl Into<String>, value: impl ToString) {
         self.metadata.insert(key.into(), value.to_string());
+    }
+
+    /// An entry of the header's metadata, read as JSON.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is missing or of another type.
+    pub fn read_note<V: for<'de> Deserialize<'de>>(&self, key: &str) -> Result<V> {
+        let text = self.metadata.get(key);
+        let text = text.ok_or_else(|| Error::file(&self.path, format!("its metadata has no \"{key}\"")))?;
+        serde_json::from_str(text).map_err(|e| Error::file(&self.path, format!("its metadata has {key} = {text}: {e}")))
     }
 
     /// The tensor of this name.

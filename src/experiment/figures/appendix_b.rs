@@ -1,6 +1,6 @@
 //! Appendix B: the Hessian of a subset beside that of a larger set.
 
-use super::{BLUE, Part, RED, end_name, number, side_by_side};
+use super::{BLUE, Part, RED, end_name, number, pair_name, side_by_side};
 use crate::Result;
 use crate::experiment::statistics::median;
 use crate::experiment::{Configuration, SubsetErrorRow, SubsetOverlapRow, SubsetRow};
@@ -89,7 +89,7 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
             .iter()
             .map(|e| {
                 vec![
-                    format!("{} {}", if e.end == End::Largest { "largest" } else { "smallest" }, e.rank),
+                    pair_name(e.end, e.rank),
                     number(e.value),
                     number(e.reference),
                     number(e.standard_error),

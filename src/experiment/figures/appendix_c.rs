@@ -5,7 +5,7 @@ use crate::Result;
 use crate::experiment::statistics::median;
 use crate::experiment::{Configuration, DirectionRow, Method, OptimizerRow, OptimizerSeconds};
 use crate::figure::{Chart, Color, ReportTable, Scale, Series};
-use crate::run::{RunDirectory, read_rows};
+use crate::run::RunDirectory;
 
 const METHODS: [(Method, Color, &str); 2] =
     [(Method::Rmsprop, BLUE, "RMSProp"), (Method::Alternating, ORANGE, "with steps along the running v_d")];
@@ -14,8 +14,7 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
     let settings = &configuration.appendix_c;
     let rows: Vec<OptimizerRow> = run.read_table("appendix_c")?;
     let directions: Vec<DirectionRow> = run.read_table_so_far("appendix_c_direction")?;
-    let clock = run.clock("appendix_c");
-    let seconds: Vec<OptimizerSeconds> = if clock.exists() { read_rows(&clock)? } else { Vec::new() };
+    let seconds: Vec<OptimizerSeconds> = run.read_clock_so_far("appendix_c")?;
     let mut part = Part::new(
         "appendix-c",
         "Appendix C: an optimiser that follows negative curvature",
@@ -37,10 +36,7 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
         }
         chart
     };
-    let at = |row: &OptimizerRow| {
-        let same = |s: &&OptimizerSeconds| s.seed == row.seed && s.method == row.method && s.step == row.step;
-        seconds.iter().find(same).map(|s| s.seconds)
-    };
+    let at = |row: &OptimizerRow| seconds_of(&seconds, row);
     let by_step = curves("by steps", "step", &|r| Some(r.step as f64));
     let by_clock = curves("by the clock", "seconds", &at);
     part.draw(
@@ -143,15 +139,18 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
     Ok(part)
 }
 
+/// When a row's run had come to its step.
+fn seconds_of(seconds: &[OptimizerSeconds], row: &OptimizerRow) -> Option<f64> {
+    let same = |s: &&OptimizerSeconds| s.seed == row.seed && s.method == row.method && s.step == row.step;
+    seconds.iter().find(same).map(|s| s.seconds)
+}
+
 /// The alternating run's loss over the plain one's of the row, at its time, linearly between evaluations.
 fn loss_at(rows: &[OptimizerRow], seconds: &[OptimizerSeconds], row: &OptimizerRow, time: f64) -> Option<f64> {
     let curve: Vec<(f64, f64)> = rows
         .iter()
         .filter(|r| r.method == Method::Alternating && r.seed == row.seed)
-        .filter_map(|r| {
-            let same = |s: &&OptimizerSeconds| s.method == r.method && s.seed == r.seed && s.step == r.step;
-            Some((seconds.iter().find(same)?.seconds, r.loss))
-        })
+        .filter_map(|r| Some((seconds_of(seconds, r)?, r.loss)))
         .collect();
     let pair = curve.windows(2).find(|w| w[0].0 <= time && time <= w[1].0 && w[1].0 > w[0].0 && time > 0.0)?;
     let share = (time - pair[0].0) / (pair[1].0 - pair[0].0);

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::experiment::statistics::median;
 use crate::experiment::{Configuration, CostRow, EigenvalueRow, LossRow, SpectrumSeconds};
 use crate::figure::{End, ReportTable, SpectrumRow, eigenvalues_over_steps};
-use crate::run::{RunDirectory, read_rows};
+use crate::run::RunDirectory;
 
 pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<Part> {
     let eigenvalues: Vec<EigenvalueRow> = run.read_table("eigenvalues")?;
@@ -112,8 +112,7 @@ fn cost(part: &mut Part, configuration: &Configuration, costs: &[CostRow]) {
 
 /// What each spectrum cost.
 fn ledger(run: &RunDirectory, costs: &[CostRow], configuration: &Configuration) -> Result<ReportTable> {
-    let clock = run.clock("spectra");
-    let seconds: Vec<SpectrumSeconds> = if clock.exists() { read_rows(&clock)? } else { Vec::new() };
+    let seconds: Vec<SpectrumSeconds> = run.read_clock_so_far("spectra")?;
     let (k, l) = (configuration.spectra.largest, configuration.spectra.smallest);
     let row = |c: &CostRow| {
         let total = c.hvps + c.guard_hvps + c.verification_hvps;

@@ -11,6 +11,7 @@ mod figure6;
 mod portraits;
 
 use super::Configuration;
+use super::configuration::one_line;
 use crate::figure::{
     Chart, Color, ColorBar, End, Panel, Panels, Picture, Ramp, Report, ReportFigure, ReportFinding, ReportTable,
     Section, Series, Verdict, svg_to_png,
@@ -113,10 +114,7 @@ pub fn report(run: &RunDirectory, record: &toml::Table) -> Result<Vec<Finding>> 
     let configuration = record.get("configuration").ok_or_else(|| broken("has no configuration"))?;
     let text = toml::to_string_pretty(configuration).expect("a table is plain");
     let configuration: Configuration = configuration.clone().try_into().map_err(|e: toml::de::Error| {
-        broken(&format!(
-            "is not the record of `reproduce`: {}",
-            e.message().split_whitespace().collect::<Vec<_>>().join(" ")
-        ))
+        broken(&format!("is not the record of `reproduce`: {}", one_line(e.message())))
     })?;
     let parts = parts(run, &configuration)?;
     if parts.is_empty() {
@@ -132,16 +130,6 @@ pub fn report(run: &RunDirectory, record: &toml::Table) -> Result<Vec<Finding>> 
     run.write_table("findings", &findings)?;
     write_atomic(&run.report(), page(&configuration, record, text, parts).to_html().as_bytes())?;
     Ok(findings)
-}
-
-/// As [`report`], of the run that is in `root`.
-///
-/// # Errors
-/// As [`report`].
-pub fn draw(root: &std::path::Path) -> Result<(RunDirectory, Vec<Finding>)> {
-    let (run, record) = RunDirectory::existing(root)?;
-    let findings = report(&run, &record)?;
-    Ok((run, findings))
 }
 
 fn page(configuration: &Configuration, record: &toml::Table, text: String, parts: Vec<Part>) -> Report {
@@ -255,6 +243,22 @@ fn end_name(end: End) -> &'static str {
         End::Largest => "positive end",
         End::Smallest => "negative end",
     }
+}
+
+/// How a pair is listed.
+fn pair_name(end: End, rank: usize) -> String {
+    format!("{} {rank}", if end == End::Largest { "largest" } else { "smallest" })
+}
+
+/// The distinct names, in the order in which they come.
+fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for name in names {
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found
 }
 
 /// A number for a sentence or a table cell: four digits, or a power of ten.

@@ -1,6 +1,6 @@
 //! Portraits of eigenvectors: which layers they live in, how many parameters take part, what their filters look like.
 
-use super::{Drawing, Part, number, percent, steps_of};
+use super::{Drawing, Part, distinct, number, pair_name, percent, steps_of};
 use crate::experiment::statistics::median;
 use crate::experiment::{Configuration, EnergyRow, FilterRow, ParticipationRow};
 use crate::figure::{Chart, Color, End, FilterBank, Panel, Panels, Picture, Ramp, ReportTable, Series, portrait_png};
@@ -78,12 +78,7 @@ pub(super) fn part(run: &RunDirectory, configuration: &Configuration) -> Result<
 }
 
 fn energy_chart(energies: &[EnergyRow]) -> Result<String> {
-    let mut names: Vec<&str> = Vec::new();
-    for row in energies {
-        if !names.contains(&row.parameter.as_str()) {
-            names.push(&row.parameter);
-        }
-    }
+    let names = distinct(energies.iter().map(|row| row.parameter.as_str()));
     let panel = |(end, name): (End, &str)| {
         let mut chart = Chart::new(name, "training step", "share of the energy");
         chart.y_range = Some((0.0, 1.0));
@@ -120,21 +115,16 @@ fn banks(run: &RunDirectory, filters: &[FilterRow], step: u64, end: End) -> Resu
 }
 
 fn table(participation: &[ParticipationRow], energies: &[EnergyRow], step: u64) -> ReportTable {
-    let layer = |name: &str| name.split('.').next().unwrap_or(name).to_string();
-    let mut layers: Vec<String> = Vec::new();
-    for row in energies {
-        if !layers.contains(&layer(&row.parameter)) {
-            layers.push(layer(&row.parameter));
-        }
+    fn layer(row: &EnergyRow) -> &str {
+        row.parameter.split('.').next().unwrap_or(&row.parameter)
     }
+    let layers = distinct(energies.iter().map(layer));
     let rows = participation.iter().filter(|p| p.step == step && p.rank <= LISTED).map(|p| {
-        let energy = |name: &String| -> f64 {
-            let same =
-                |e: &&EnergyRow| e.step == step && e.end == p.end && e.rank == p.rank && layer(&e.parameter) == *name;
+        let energy = |name: &str| -> f64 {
+            let same = |e: &&EnergyRow| e.step == step && e.end == p.end && e.rank == p.rank && layer(e) == name;
             energies.iter().filter(same).map(|e| e.energy).sum()
         };
-        let name = format!("{} {}", if p.end == End::Largest { "largest" } else { "smallest" }, p.rank);
-        let head = [name, number(p.eigenvalue), format!("{:.0}", p.participation)];
+        let head = [pair_name(p.end, p.rank), number(p.eigenvalue), format!("{:.0}", p.participation)];
         head.into_iter().chain(layers.iter().map(|l| percent(energy(l)))).collect()
     });
     ReportTable {
@@ -142,7 +132,7 @@ fn table(participation: &[ParticipationRow], energies: &[EnergyRow], step: u64) 
         header: ["eigenvector", "eigenvalue", "parameters"]
             .map(String::from)
             .into_iter()
-            .chain(layers.clone())
+            .chain(layers.iter().map(|name| name.to_string()))
             .collect(),
         rows: rows.collect(),
     }
