@@ -5,16 +5,13 @@ use crate::Result;
 use crate::device::{Columns, ColumnsMut, Combine, Device, Gram, Update};
 use std::ops::Range;
 
+/// Most scalars in a slab, as a restart needs room for one more: 128 MiB in f32.
+const SLAB: usize = 1 << 25;
+
 /// A range of rows of all columns; column j starts at `j * rows.len()`.
 struct Slab<D: Device> {
     rows: Range<usize>,
     buffer: D::Buffer,
-}
-
-impl<D: Device> Slab<D> {
-    fn columns(&self, count: usize) -> Columns<'_, D> {
-        Columns { buffer: &self.buffer, offset: 0, pitch: self.rows.len(), count }
-    }
 }
 
 /// Up to `capacity` orthonormal columns of length `dimension`.
@@ -33,7 +30,7 @@ pub(super) struct Basis<D: Device> {
 
 impl<D: Device> Basis<D> {
     pub fn new(device: &D, dimension: usize, capacity: usize) -> Result<Self> {
-        let height = (device.max_buffer_len() / capacity).clamp(1, dimension);
+        let height = (device.max_buffer_len().min(SLAB) / capacity).clamp(1, dimension);
         let slabs = (0..dimension)
             .step_by(height)
             .map(|start| {
@@ -83,31 +80,35 @@ impl<D: Device> Basis<D> {
         self.len += count;
     }
 
-    /// `(V^T W, W^T W)` for a block W of `count` vectors.
-    pub fn gram(&self, device: &D, block: &D::Buffer, count: usize) -> Result<(Small, Small)> {
-        let part = |slab: &Slab<D>| (slab.rows.len(), slab.rows.start);
-        let of_block = |start| Columns::<D> { buffer: block, offset: start, pitch: self.dimension, count };
-        let mut vw = Small::zeros(self.len, count);
-        if self.len > 0 {
+    /// `V^T W` for the columns V in `range` and a block W of `count` vectors.
+    pub fn gram(&self, device: &D, range: Range<usize>, block: &D::Buffer, count: usize) -> Result<Small> {
+        let mut vw = Small::zeros(range.len(), count);
+        if !range.is_empty() {
+            let of_block = |offset| Columns::<D> { buffer: block, offset, pitch: self.dimension, count };
             let pieces: Vec<_> = self
                 .slabs
                 .iter()
-                .map(|slab| Gram { rows: part(slab).0, a: slab.columns(self.len), b: of_block(part(slab).1) })
+                .map(|slab| Gram { rows: slab.rows.len(), a: Self::part(slab, &range), b: of_block(slab.rows.start) })
                 .collect();
             vw.data = device.gram(&pieces)?;
         }
-        let mut ww = Small::zeros(count, count);
-        ww.data = device.gram(&[Gram { rows: self.dimension, a: of_block(0), b: of_block(0) }])?;
-        Ok((vw, ww))
+        Ok(vw)
     }
 
-    /// `W <- (W - V h) m`.
-    pub fn update(&self, device: &D, block: &mut D::Buffer, h: &Small, m: &Small) {
+    /// `W^T W` for a block W of `count` vectors.
+    pub fn gram_within(&self, device: &D, block: &D::Buffer, count: usize) -> Result<Small> {
+        let columns = || Columns::<D> { buffer: block, offset: 0, pitch: self.dimension, count };
+        let data = device.gram(&[Gram { rows: self.dimension, a: columns(), b: columns() }])?;
+        Ok(Small { rows: count, columns: count, data })
+    }
+
+    /// `W <- (W - V h) m` with the columns V in `range`.
+    pub fn update(&self, device: &D, range: Range<usize>, block: &mut D::Buffer, h: &Small, m: &Small) {
         for slab in &self.slabs {
             device.update(Update {
                 rows: slab.rows.len(),
                 w: ColumnsMut { buffer: block, offset: slab.rows.start, pitch: self.dimension, count: m.rows },
-                v: slab.columns(self.len),
+                v: Self::part(slab, &range),
                 h: &h.data,
                 m: &m.data,
             });

@@ -5,8 +5,11 @@ use super::convergence::target;
 use super::types::{Eigenpair, Status};
 use crate::Result;
 use crate::device::{Columns, ColumnsMut, Device, Gram, Scalar, Update};
+use faer::Mat;
 use rayon::prelude::*;
 
+/// Rows that are widened and multiplied together.
+const ROWS: usize = 4096;
 /// How far a recomputed residual may exceed the tolerance that the recurrence met.
 const RESIDUAL_SLACK: f64 = 1.05;
 
@@ -63,12 +66,16 @@ pub(super) fn residual_norms<D: Device>(
 
 /// `max |X^T X - I|`, with sums in f64.
 pub(super) fn orthogonality<T: Scalar>(vectors: &[&[T]]) -> f64 {
-    let pairs: Vec<_> = (0..vectors.len()).flat_map(|i| (0..=i).map(move |j| (i, j))).collect();
-    let defect = |&(i, j): &(usize, usize)| {
-        let dot: f64 = vectors[i].iter().zip(vectors[j]).map(|(a, b)| a.widen() * b.widen()).sum();
-        (dot - f64::from(u8::from(i == j))).abs()
+    let (count, len) = (vectors.len(), vectors.first().map_or(0, |v| v.len()));
+    let starts: Vec<usize> = (0..len).step_by(ROWS).collect();
+    let part = |start: usize| {
+        let rows = Mat::from_fn(ROWS.min(len - start), count, |i, j| vectors[j][start + i].widen());
+        rows.transpose() * &rows
     };
-    pairs.par_iter().map(defect).reduce(|| 0.0, f64::max)
+    let parts: Vec<Mat<f64>> = starts.into_par_iter().map(part).collect();
+    let gram = parts.into_iter().fold(Mat::<f64>::zeros(count, count), |sum, part| sum + part);
+    let defect = |(i, j): (usize, usize)| (gram[(i, j)] - f64::from(u8::from(i == j))).abs();
+    (0..count).flat_map(|i| (0..=i).map(move |j| (i, j))).map(defect).fold(0.0, f64::max)
 }
 
 /// Sets status and bounds of ascending pairs by their residuals.

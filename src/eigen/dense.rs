@@ -64,10 +64,11 @@ impl Small {
         Small::from_fn(self.rows, other.columns, |i, j| (0..self.columns).map(|l| self.at(i, l) * other.at(l, j)).sum())
     }
 
-    pub fn plus(mut self, other: &Small) -> Small {
-        assert_eq!((self.rows, self.columns), (other.rows, other.columns), "shapes of a sum");
-        self.data.iter_mut().zip(&other.data).for_each(|(a, b)| *a += b);
-        self
+    /// Adds `other` to the rows from `first` on.
+    pub fn add_rows(&mut self, first: usize, other: &Small) {
+        assert_eq!(self.columns, other.columns, "shapes of a sum");
+        let rows = &mut self.data[first * self.columns..][..other.data.len()];
+        rows.iter_mut().zip(&other.data).for_each(|(a, b)| *a += b);
     }
 
     pub fn max_abs(&self) -> f64 {

@@ -3,7 +3,7 @@
 use super::SymmetricOperator;
 use super::basis::Basis;
 use super::dense::{Small, SymmetricEigen, symmetric_eigen};
-use super::orthogonalize::{Orthogonalized, RandomVectors, orthogonalize};
+use super::orthogonalize::{Known, Orthogonalized, RandomVectors, orthogonalize};
 use crate::Result;
 use crate::device::{Device, Scalar};
 
@@ -56,7 +56,7 @@ impl<D: Device> BlockLanczos<D> {
             device.write(&mut self.next, j * self.dimension, &vector);
         }
         let (block, random) = ((self.block, self.dimension), &mut self.random);
-        orthogonalize(device, &self.basis, &mut self.next, block, &mut 1.0, random)?;
+        orthogonalize(device, &self.basis, &mut self.next, block, None, &mut 1.0, random)?;
         Ok(())
     }
 
@@ -78,10 +78,12 @@ impl<D: Device> BlockLanczos<D> {
         let has_room = self.has_room();
         self.basis.push(device, &self.next, b);
         let Orthogonalized { h, r } = if has_room {
+            let known = self.known(device)?;
             let (block, scale) = ((b, self.dimension), &mut self.scale);
-            orthogonalize(device, &self.basis, &mut self.work, block, scale, &mut self.random)?
+            orthogonalize(device, &self.basis, &mut self.work, block, Some(known), scale, &mut self.random)?
         } else {
-            Orthogonalized { h: self.basis.gram(device, &self.work, b)?.0, r: Small::zeros(b, b) }
+            let all = 0..self.basis.len();
+            Orthogonalized { h: self.basis.gram(device, all, &self.work, b)?, r: Small::zeros(b, b) }
         };
         let h = Small::from_fn(k + b, b, |i, j| h.at(locked + i, j));
         if k > 0 {
@@ -109,6 +111,21 @@ impl<D: Device> BlockLanczos<D> {
         self.coupling = Small::from_fn(b, k + b, |i, j| if j < k { 0.0 } else { r.at(i, j - k) });
         std::mem::swap(&mut self.next, &mut self.work);
         Ok(())
+    }
+
+    /// What symmetry says of the product of the block that was appended last: its inner products with the columns that the
+    /// block is coupled to are the coupling. Those with the block itself are measured.
+    fn known(&self, device: &D) -> Result<Known> {
+        let (b, locked) = (self.block, self.basis.locked());
+        let k = self.size() - b;
+        let is_coupled = |&j: &usize| (0..b).any(|i| self.coupling.at(i, j) != 0.0);
+        let first = (0..k).find(is_coupled).unwrap_or(k);
+        let own = self.basis.gram(device, locked + k..locked + k + b, &self.work, b)?;
+        let h = Small::from_fn(k - first + b, b, |i, j| match i < k - first {
+            true => self.coupling.at(j, first + i),
+            false => own.at(i - (k - first), j),
+        });
+        Ok(Known { range: locked + first..locked + k + b, h })
     }
 
     /// Ritz values and vectors of the projected operator, and each one's residual norm as the recurrence sees it.

@@ -335,7 +335,8 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         self.lanczos.basis.lock(0);
         let mut projected = Small::zeros(count, count);
         self.each_group(count, |solver, first, _, images, width| {
-            let (columns, _) = solver.lanczos.basis.gram(solver.operator.device(), images, width)?;
+            let all = 0..solver.lanczos.basis.len();
+            let columns = solver.lanczos.basis.gram(solver.operator.device(), all, images, width)?;
             (0..count).for_each(|i| (0..width).for_each(|j| projected.set(i, first + j, columns.at(i, j))));
             Ok(())
         })?;
