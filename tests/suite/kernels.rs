@@ -106,7 +106,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("loss_tangent", "sum = fma(r[first + j]", "sum = fma(r[j]"),
     ("loss_tangent_backward", " - above", ""),
     ("rmsprop", "step.epsilon", "step.rate"),
-    ("gram", "stride > 0u", "stride > 1u"),
+    ("gram", "left > 0u", "left > 1u"),
     ("update", "m[12u + c] * w3", "m[c] * w3"),
     ("combine", "group.z * combine.v_count + k", "k"),
 ];

@@ -12,7 +12,7 @@ use bytemuck::{Pod, Zeroable, bytes_of};
 const SLAB: usize = 4096;
 
 /// Columns of A and of B that one workgroup multiplies.
-const GRAM_TILE: usize = 4;
+const GRAM_TILE: [usize; 2] = [16, 4];
 
 /// Columns that one invocation of `update` and `combine` keeps in registers.
 const COLUMNS: usize = 16;
@@ -153,7 +153,11 @@ fn dispatch_gram(gpu: &GpuDevice, piece: &Gram<'_, GpuDevice>, partials: &wgpu::
             b_count: b.count,
         }),
         buffers: &[&piece.a.buffer.raw, &piece.b.buffer.raw, partials],
-        grid: grid([piece.rows.div_ceil(SLAB), piece.a.count.div_ceil(GRAM_TILE), piece.b.count.div_ceil(GRAM_TILE)]),
+        grid: grid([
+            piece.b.count.div_ceil(GRAM_TILE[1]),
+            piece.a.count.div_ceil(GRAM_TILE[0]),
+            piece.rows.div_ceil(SLAB),
+        ]),
         work: (piece.rows * piece.a.count * piece.b.count) as u64,
         bytes: (4 * piece.rows * (piece.a.count + piece.b.count)) as u64,
     });
