@@ -5,10 +5,13 @@
 
 mod families;
 
-use crate::support::{gpu, portable_gpu};
+use crate::support::{direction, gpu, noise_samples, portable_gpu, seeded_theta};
+use eigenscope::data::ImageShape;
 use eigenscope::device::cpu::CpuDevice;
 use eigenscope::device::gpu::{self, GpuDevice};
 use eigenscope::device::{Columns, Device, Gram, LossBackward};
+use eigenscope::network::Network;
+use eigenscope::objective::Objective;
 use families::*;
 
 /// Says where the first list leaves the second.
@@ -68,7 +71,7 @@ fn vector_kernels_agree_with_the_twin() {
 
 #[test]
 fn work_too_long_for_one_submission_is_cut() {
-    let mut hasty = GpuDevice::open(None).unwrap();
+    let hasty = GpuDevice::open(None).unwrap();
     hasty.set_submission_work(1000);
     let twin = CpuDevice::<f64>::new();
     for case in &CONV_CASES[1..4] {
@@ -190,6 +193,34 @@ fn two_runs_give_the_same_bits() {
         out.into_iter().flat_map(|output| output.values).map(f64::to_bits).collect::<Vec<_>>()
     };
     assert_eq!(all(), all());
+}
+
+#[test]
+fn a_repeated_product_makes_no_bind_groups() {
+    let device = GpuDevice::open(None).unwrap();
+    let shape = ImageShape { channels: 2, height: 6, width: 6 };
+    let network = Network::parse("conv 3x3 3, conv 3x3 4, dense 5, dense 3", shape, 3).unwrap();
+    let samples = noise_samples(shape, 5, 3, 1);
+    // Three chunks.
+    let objective = Objective::new(&device, &network, &samples, 2).unwrap();
+    let theta = filled(&device, &seeded_theta(&network, 1, 0.1));
+    let mut hessian = objective.linearize(&theta, usize::MAX).unwrap();
+    let vectors = filled(&device, &direction::<f32>(2, 2 * network.dim()));
+    let mut products = device.zeros(2 * network.dim()).unwrap();
+    // Scratch buffers grow in the first product, and the second names those that have grown.
+    hessian.hvp(2, &vectors, &mut products).unwrap();
+    hessian.hvp(2, &vectors, &mut products).unwrap();
+    let made = device.bind_groups_made();
+    assert!(made > 0);
+    hessian.hvp(2, &vectors, &mut products).unwrap();
+    assert_eq!(device.bind_groups_made(), made);
+    // Other buffers in the same place are not mistaken for those that are gone.
+    let first = device.read(&products, 0..2 * network.dim()).unwrap();
+    drop(vectors);
+    let vectors = filled(&device, &direction::<f32>(3, 2 * network.dim()));
+    hessian.hvp(2, &vectors, &mut products).unwrap();
+    assert!(device.bind_groups_made() > made);
+    assert_ne!(device.read(&products, 0..2 * network.dim()).unwrap(), first);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::geometry::{MAX_TRIPS, flat, grid, to_u32};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
+use super::storage::Storage;
 use super::{Buffer, GpuDevice};
 use crate::Result;
 use crate::device::{Combine, Gram, RmsPropStep, Update};
@@ -134,7 +135,7 @@ pub(super) fn gram(gpu: &GpuDevice, pieces: &[Gram<'_, GpuDevice>]) -> Result<Ve
     Ok(total)
 }
 
-fn dispatch_gram(gpu: &GpuDevice, piece: &Gram<'_, GpuDevice>, partials: &wgpu::Buffer, at: usize) {
+fn dispatch_gram(gpu: &GpuDevice, piece: &Gram<'_, GpuDevice>, partials: &Storage, at: usize) {
     let a = place("a", piece.a.buffer, piece.rows, piece.a.offset, piece.a.pitch, piece.a.count);
     let b = place("b", piece.b.buffer, piece.rows, piece.b.offset, piece.b.pitch, piece.b.count);
     gpu.queue.dispatch(Dispatch {
