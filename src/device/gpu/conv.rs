@@ -93,13 +93,15 @@ fn windows(c: &Conv, samples: usize) -> usize {
 fn border(gpu: &GpuDevice, c: &Conv, params: &Params, x: &Buffer, tx: Option<&Buffer>, to: &Storage) {
     let slots = 1 + tx.map_or(0, |_| params.directions as usize);
     let len = bordered_len(c, params.samples as usize);
+    let rows = c.height + c.kernel - 1;
+    assert!(rows <= MAX_TRIPS, "images are too high for the GPU kernels: {c:?}");
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::Border,
         first_layer: false,
         layer: (c.input_len(), c.output_len()),
         params: bytes_of(params),
         buffers: &[&x.raw, &tx.unwrap_or(x).raw, to],
-        grid: flat(len, slots),
+        grid: flat(len / rows, slots),
         work: 0,
         bytes: (8 * slots * len) as u64,
     });
