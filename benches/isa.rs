@@ -21,14 +21,15 @@ use std::process::{Command, ExitCode};
 /// RDNA2, which every Mesa in use knows, RDNA3, which 22.3 does not know yet, and Vega.
 const FAMILIES: [&str; 3] = ["navi21", "navi31", "vega20"];
 
-/// Where nearly all of a Hessian-vector product's time goes.
-const HOT: [&str; 6] = [
+/// Where nearly all of a Hessian-vector product's time goes, and the eigensolver's inner products.
+const HOT: [&str; 7] = [
     "conv_tangent",
     "conv_tangent_backward_weights",
     "conv_tangent_backward_input",
     "dense_tangent",
     "dense_tangent_backward_weights",
     "dense_tangent_backward_input",
+    "gram",
 ];
 
 /// The marks for hot kernels on navi21: latency is hidden by eight subgroups, and 60% is what good WGSL reaches of peak.

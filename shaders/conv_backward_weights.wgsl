@@ -43,10 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let d = adjoints(cell, cell, rows);
             live = add_live(live, d);
             let at = n * layer.in_channels * bordered_len() + 2u * (py * width + px) + reach;
-            sums = add_tile(sums, routed(d, 0u), pixels(at));
-            sums = add_tile(sums, routed(d, 1u), pixels(at + 1u));
-            sums = add_tile(sums, routed(d, 2u), pixels(at + width));
-            sums = add_tile(sums, routed(d, 3u), pixels(at + width + 1u));
+            sums = add_window(sums, d, window_pixels(at, width));
         }
     }
     // By all lanes, which may hand each other their rows.

@@ -55,12 +55,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 at += 1u;
                 let right = vec2(images[at], images[at + width]);
                 let window = vec4(left.x, right.x, left.y, right.y);
-                sums = add_tile(sums, weight_rows(vector + w, rows), window);
                 left = right;
-                if !first_layer {
+                let tw = weight_rows(vector + w, rows);
+                if first_layer {
+                    sums = add_tile(sums, tw, window);
+                } else {
                     let tright = vec2(images[tangents + at], images[tangents + at + width]);
                     let twindow = vec4(tleft.x, tright.x, tleft.y, tright.y);
-                    sums = add_tile(sums, weight_rows(w, rows), twindow);
+                    sums = add_pair(sums, tw, window, weight_rows(w, rows), twindow);
                     tleft = tright;
                 }
                 w += step;

@@ -68,8 +68,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let lower_left = dz(lower + cell, tangents, lower_bit + bit);
                 let adjoints = vec4(upper_left.x, upper_right.x, lower_left.x, lower_right.x);
                 let tadjoints = vec4(upper_left.y, upper_right.y, lower_left.y, lower_right.y);
-                sums = add_tile(sums, weight_rows(w, rows), tadjoints);
-                sums = add_tile(sums, weight_rows(vector + w, rows), adjoints);
+                sums = add_pair(sums, weight_rows(w, rows), tadjoints, weight_rows(vector + w, rows), adjoints);
                 upper_right = upper_left;
                 lower_right = lower_left;
                 w += step;

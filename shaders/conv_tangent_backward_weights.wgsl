@@ -51,21 +51,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var px = 0u; px < pw; px++) {
             let td = tangent_adjoints(outputs + cell + px, cell + px, rows);
             live = add_live(live, td);
-            let i = at + 2u * px;
-            sums = add_tile(sums, routed(td, 0u), pixels(i));
-            sums = add_tile(sums, routed(td, 1u), pixels(i + 1u));
-            sums = add_tile(sums, routed(td, 2u), pixels(i + width));
-            sums = add_tile(sums, routed(td, 3u), pixels(i + width + 1u));
+            sums = add_window(sums, td, window_pixels(at + 2u * px, width));
         }
         if first_layer { continue; }
         // The second product in a loop of its own: with both in one, AMD's scalar registers do not suffice.
         for (var px = 0u; px < pw; px++) {
             let d = adjoints(cell + px, cell + px, rows);
-            let t = inputs + at + 2u * px;
-            sums = add_tile(sums, routed(d, 0u), pixels(t));
-            sums = add_tile(sums, routed(d, 1u), pixels(t + 1u));
-            sums = add_tile(sums, routed(d, 2u), pixels(t + width));
-            sums = add_tile(sums, routed(d, 3u), pixels(t + width + 1u));
+            sums = add_window(sums, d, window_pixels(inputs + at + 2u * px, width));
         }
     }
     // By all lanes, which may hand each other their rows.

@@ -25,6 +25,11 @@ fn columns(at: u32) -> vec4<f32> {
     return vec4(xt[at], xt[at + 64u], xt[at + 128u], xt[at + 192u]);
 }
 
+fn four_columns(at: u32) -> mat4x4<f32> {
+    let n = layer.samples;
+    return mat4x4<f32>(columns(at), columns(at + n), columns(at + 2u * n), columns(at + 3u * n));
+}
+
 // Rows are outputs, columns samples; four steps of the sum at a time, so that a row's weights are loaded four at a time.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -41,20 +46,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sums = Tile();
     for (var i = begin; i < end; i += 4u) {
         let at = i * layer.samples + column;
-        let w = tangent_weights(vector + i, rows);
-        sums = add_tile(sums, w.x, columns(at));
-        sums = add_tile(sums, w.y, columns(at + layer.samples));
-        sums = add_tile(sums, w.z, columns(at + 2u * layer.samples));
-        sums = add_tile(sums, w.w, columns(at + 3u * layer.samples));
+        sums = add_quads(sums, tangent_weights(vector + i, rows), four_columns(at));
     }
     // The second product in a loop of its own: with both in one, AMD's scalar registers do not suffice.
     for (var i = begin; !first_layer && i < end; i += 4u) {
         let at = tangents + i * layer.samples + column;
-        let w = weights(weight + i, rows);
-        sums = add_tile(sums, w.x, columns(at));
-        sums = add_tile(sums, w.y, columns(at + layer.samples));
-        sums = add_tile(sums, w.z, columns(at + 2u * layer.samples));
-        sums = add_tile(sums, w.w, columns(at + 3u * layer.samples));
+        sums = add_quads(sums, weights(weight + i, rows), four_columns(at));
     }
     store_tile(group.z, row, column, 64u, sums);
 }

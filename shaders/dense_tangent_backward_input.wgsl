@@ -41,8 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var o = layer.begin; o < layer.end; o++) {
         let z = o * step + row;
         let at = layer.weight + o * layer.inputs + column;
-        sums = add_tile(sums, adjoints(tangents + z, rows), w(at));
-        sums = add_tile(sums, adjoints(z, rows), tw(vector + at));
+        sums = add_pair(sums, adjoints(tangents + z, rows), w(at), adjoints(z, rows), tw(vector + at));
     }
     store_tile(direction, row, column, 64u, sums);
 }

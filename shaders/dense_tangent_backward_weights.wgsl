@@ -42,9 +42,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var n = layer.begin; n < layer.end; n++) {
         let z = n * layer.outputs + row;
         let i = n * layer.inputs + column;
-        sums = add_tile(sums, tangent_adjoints(outputs + z, rows), columns(i));
-        if !first_layer {
-            sums = add_tile(sums, adjoints(z, rows), tangent_columns(inputs + i));
+        let tz = tangent_adjoints(outputs + z, rows);
+        if first_layer {
+            sums = add_tile(sums, tz, columns(i));
+        } else {
+            sums = add_pair(sums, tz, columns(i), adjoints(z, rows), tangent_columns(inputs + i));
         }
     }
     store_tile(group.z, row, column, 64u, sums);

@@ -20,6 +20,13 @@ fn routed(adjoints: Adjoints, position: u32) -> Rows {
     );
 }
 
+// Adds the four positions of a window, whose columns are those of the matrix: one after the other, because AMD's scalar
+// registers do not suffice for the rows of all four.
+fn add_window(sums: Tile, adjoints: Adjoints, columns: mat4x4<f32>) -> Tile {
+    let upper = add_tile(add_tile(sums, routed(adjoints, 0u), columns[0]), routed(adjoints, 1u), columns[1]);
+    return add_tile(add_tile(upper, routed(adjoints, 2u), columns[2]), routed(adjoints, 3u), columns[3]);
+}
+
 // A sum over windows for each row.
 struct RowSums {
     rows: Rows,

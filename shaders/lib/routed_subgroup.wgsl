@@ -12,6 +12,13 @@ fn routed(adjoints: Adjoints, position: u32) -> Rows {
     return spread(own, select(0.0, adjoints.more, adjoints.more_code == position));
 }
 
+// Adds the four positions of a window, whose columns are those of the matrix, together.
+fn add_window(sums: Tile, adjoints: Adjoints, columns: mat4x4<f32>) -> Tile {
+    let positions =
+        Quads(routed(adjoints, 0u), routed(adjoints, 1u), routed(adjoints, 2u), routed(adjoints, 3u));
+    return add_quads(sums, positions, columns);
+}
+
 // A sum over windows for each row.
 struct RowSums {
     own: f32,

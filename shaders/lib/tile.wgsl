@@ -24,6 +24,51 @@ fn add_tile(sums: Tile, rows: Rows, columns: vec4<f32>) -> Tile {
     );
 }
 
+// The same for two steps of the sum: each sum gets both before it is left. A software adapter has no registers for all
+// of a tile's sums, and loads and stores each of them once a call.
+fn add_pair(sums: Tile, x: Rows, x_columns: vec4<f32>, y: Rows, y_columns: vec4<f32>) -> Tile {
+    return Tile(
+        add_two_outer(sums.a, x.a, x_columns, y.a, y_columns),
+        add_two_outer(sums.b, x.b, x_columns, y.b, y_columns),
+        add_two_outer(sums.c, x.c, x_columns, y.c, y_columns),
+        add_two_outer(sums.d, x.d, x_columns, y.d, y_columns),
+    );
+}
+
+fn add_two_outer(sums: mat4x4<f32>, x: vec4<f32>, x_columns: vec4<f32>, y: vec4<f32>, y_columns: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        fma(vec4(y.x), y_columns, fma(vec4(x.x), x_columns, sums[0])),
+        fma(vec4(y.y), y_columns, fma(vec4(x.y), x_columns, sums[1])),
+        fma(vec4(y.z), y_columns, fma(vec4(x.z), x_columns, sums[2])),
+        fma(vec4(y.w), y_columns, fma(vec4(x.w), x_columns, sums[3])),
+    );
+}
+
+// And for four steps, whose columns are those of the matrix.
+fn add_quads(sums: Tile, rows: Quads, columns: mat4x4<f32>) -> Tile {
+    return Tile(
+        add_four_outer(sums.a, mat4x4<f32>(rows.x.a, rows.y.a, rows.z.a, rows.w.a), columns),
+        add_four_outer(sums.b, mat4x4<f32>(rows.x.b, rows.y.b, rows.z.b, rows.w.b), columns),
+        add_four_outer(sums.c, mat4x4<f32>(rows.x.c, rows.y.c, rows.z.c, rows.w.c), columns),
+        add_four_outer(sums.d, mat4x4<f32>(rows.x.d, rows.y.d, rows.z.d, rows.w.d), columns),
+    );
+}
+
+fn add_four_outer(sums: mat4x4<f32>, steps: mat4x4<f32>, columns: mat4x4<f32>) -> mat4x4<f32> {
+    let rows = transpose(steps);
+    return mat4x4<f32>(
+        add_four(sums[0], rows[0], columns),
+        add_four(sums[1], rows[1], columns),
+        add_four(sums[2], rows[2], columns),
+        add_four(sums[3], rows[3], columns),
+    );
+}
+
+fn add_four(sum: vec4<f32>, row: vec4<f32>, columns: mat4x4<f32>) -> vec4<f32> {
+    let two = fma(vec4(row.y), columns[1], fma(vec4(row.x), columns[0], sum));
+    return fma(vec4(row.w), columns[3], fma(vec4(row.z), columns[2], two));
+}
+
 // The first lane of eight whose columns, or items, lie past the end: it and those after it can stop. A lane before it
 // works on, even if its own are past the end, because it may hold a row that the others need.
 fn past_end(first: u32, lane: u32, count: u32) -> bool {

@@ -31,6 +31,11 @@ fn pixels(at: vec4<u32>) -> vec4<f32> {
     return vec4(images[at.x], images[at.y], images[at.z], images[at.w]);
 }
 
+// At the four positions of a window.
+fn window_pixels(at: vec4<u32>, width: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(pixels(at), pixels(at + 1u), pixels(at + width), pixels(at + width + 1u));
+}
+
 // Distance of a lane's four columns. A first layer has few taps: then they are packed into few lanes, whole subgroups of
 // eight, and the others stop.
 fn tap_step(columns: u32) -> u32 {

@@ -7,6 +7,7 @@ use super::geometry::{MAX_TRIPS, TILE_COLUMNS, TILE_ROWS, WORKGROUP, flat, grid,
 use super::pack::{Operand, Order};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
+use super::storage::Storage;
 use super::{Buffer, GpuDevice};
 use crate::device::{ConvBackward, ConvForward, ConvTangent, ConvTangentBackward};
 use crate::network::Conv;
@@ -89,16 +90,18 @@ fn windows(c: &Conv, samples: usize) -> usize {
 }
 
 /// Copies the images with borders: those of the primal, and the tangents of a group of directions if there are any.
-fn border(gpu: &GpuDevice, c: &Conv, params: &Params, x: &Buffer, tx: Option<&Buffer>, to: &wgpu::Buffer) {
+fn border(gpu: &GpuDevice, c: &Conv, params: &Params, x: &Buffer, tx: Option<&Buffer>, to: &Storage) {
     let slots = 1 + tx.map_or(0, |_| params.directions as usize);
     let len = bordered_len(c, params.samples as usize);
+    let rows = c.height + c.kernel - 1;
+    assert!(rows <= MAX_TRIPS, "images are too high for the GPU kernels: {c:?}");
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::Border,
         first_layer: false,
         layer: (c.input_len(), c.output_len()),
         params: bytes_of(params),
         buffers: &[&x.raw, &tx.unwrap_or(x).raw, to],
-        grid: flat(len, slots),
+        grid: flat(len / rows, slots),
         work: 0,
         bytes: (8 * slots * len) as u64,
     });
@@ -120,7 +123,7 @@ struct Run<'a> {
     kernel: Kernel,
     first_layer: bool,
     params: Params,
-    buffers: &'a [&'a wgpu::Buffer],
+    buffers: &'a [&'a Storage],
     layer: (usize, usize),
     work: usize,
     /// Scalars of its operands, each counted once.
@@ -330,7 +333,7 @@ impl Split {
     }
 
     /// Runs the kernel that writes the partial sums, then adds them to a block of parameter vectors, first slice first.
-    fn sum(&self, gpu: &GpuDevice, c: &Conv, run: Run<'_>, partials: &wgpu::Buffer, to: &Buffer) {
+    fn sum(&self, gpu: &GpuDevice, c: &Conv, run: Run<'_>, partials: &Storage, to: &Buffer) {
         let first = run.params.first as usize;
         run.cut(gpu, self.slices * self.directions, |pairs| grid([self.tiles[0], self.tiles[1], pairs]));
         gpu.queue.dispatch(Dispatch {

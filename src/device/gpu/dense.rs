@@ -8,6 +8,7 @@ use super::geometry::{TILE_COLUMNS, TILE_ROWS, WORKGROUP, flat, grid, ranges, sp
 use super::pack::{Operand, Order};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
+use super::storage::Storage;
 use super::{Buffer, GpuDevice};
 use crate::device::{DenseBackward, DenseForward, DenseTangent, DenseTangentBackward};
 use crate::network::Dense;
@@ -65,7 +66,7 @@ struct Product<'a> {
     kernel: Kernel,
     first_layer: bool,
     params: Params,
-    buffers: &'a [&'a wgpu::Buffer],
+    buffers: &'a [&'a Storage],
     /// Shape of the tiles' matrix.
     rows: usize,
     columns: usize,
@@ -188,7 +189,7 @@ impl<'a> Split<'a> {
     }
 
     /// The partial sums; `scalars` of operands.
-    fn run(&self, gpu: &GpuDevice, kernel: Kernel, first_layer: bool, scalars: usize, buffers: &[&wgpu::Buffer]) {
+    fn run(&self, gpu: &GpuDevice, kernel: Kernel, first_layer: bool, scalars: usize, buffers: &[&Storage]) {
         let products = if kernel == Kernel::DenseTangent && !first_layer { 2 } else { 1 };
         let work = products * self.directions.len() * self.samples * self.d.inputs * self.d.outputs;
         for (rows, work) in gpu.queue.pieces(self.tiles[1], work) {
@@ -206,7 +207,7 @@ impl<'a> Split<'a> {
     }
 
     /// The results.
-    fn sum(&self, gpu: &GpuDevice, kernel: Kernel, buffers: &[&wgpu::Buffer]) {
+    fn sum(&self, gpu: &GpuDevice, kernel: Kernel, buffers: &[&Storage]) {
         let len = self.samples * self.d.outputs;
         gpu.queue.dispatch(Dispatch {
             kernel,
@@ -314,7 +315,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
 }
 
 /// An activation or adjoint of the primal, to be packed alone.
-fn primal(buffer: &wgpu::Buffer) -> Operand<'_> {
+fn primal(buffer: &Storage) -> Operand<'_> {
     Operand { one: buffer, one_offset: 0, many: buffer, many_offset: 0, pitch: 0 }
 }
 

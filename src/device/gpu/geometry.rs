@@ -28,8 +28,8 @@ const FILL: usize = 1 << 17;
 /// Slices of one sum at most, so that adding them up stays cheap.
 const MAX_SLICES: usize = 1024;
 
-/// Multiply-adds in one submission: a display GPU's driver resets it after about two seconds, and this is half a second at
-/// the 20 GFLOP/s that the slowest integrated GPUs manage here.
+/// Multiply-adds in one submission before the adapter has been measured, and on slow ones: half a second at
+/// the 20 GFLOP/s that the slowest integrated GPUs manage here. See [`super::pace`].
 pub(super) const SUBMISSION_WORK: u64 = 5_000_000_000;
 
 /// To the shaders' integers.

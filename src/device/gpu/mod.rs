@@ -10,11 +10,13 @@ mod conv;
 mod dense;
 mod geometry;
 mod loss;
+mod pace;
 mod pack;
 mod profile;
 mod queue;
 #[doc(hidden)]
 pub mod shader;
+mod storage;
 mod vectors;
 
 pub use adapter::{AdapterDescription, best_hardware, list};
@@ -22,6 +24,7 @@ pub use profile::{Ceilings, Timing};
 
 use super::*;
 use queue::Queue;
+use storage::Storage;
 
 /// A GPU (or a software Vulkan adapter) as a device computing in f32.
 pub struct GpuDevice {
@@ -32,13 +35,13 @@ pub struct GpuDevice {
 
 /// An array of f32 on the GPU.
 pub struct Buffer {
-    raw: wgpu::Buffer,
+    raw: Storage,
     len: usize,
 }
 
 /// An array of codes on the GPU, one u32 each.
 pub struct Codes {
-    raw: wgpu::Buffer,
+    raw: Storage,
     len: usize,
 }
 
@@ -92,8 +95,14 @@ impl GpuDevice {
 
     /// Changes how many multiply-adds one submission may take, so that tests see long work being cut.
     #[doc(hidden)]
-    pub fn set_submission_work(&mut self, work: u64) {
-        self.queue.submission_work = work;
+    pub fn set_submission_work(&self, work: u64) {
+        self.queue.set_submission_work(work);
+    }
+
+    /// How many bind groups were made so far: tests see that a product that is repeated makes none.
+    #[doc(hidden)]
+    pub fn bind_groups_made(&self) -> usize {
+        self.queue.bind_groups_made()
     }
 
     /// What the adapter says about itself.
@@ -107,7 +116,7 @@ impl GpuDevice {
         (0..directions).step_by(step).map(move |first| first..(first + step).min(directions))
     }
 
-    fn allocate(&self, len: usize) -> Result<wgpu::Buffer> {
+    fn allocate(&self, len: usize) -> Result<Storage> {
         if len > self.max_len {
             return Err(crate::Error::Device(format!(
                 "{}: a buffer of {} MiB is larger than its limit of {} MiB",

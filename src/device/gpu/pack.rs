@@ -4,6 +4,7 @@ use super::GpuDevice;
 use super::geometry::{TILE_ROWS, flat, to_u32};
 use super::queue::Dispatch;
 use super::shader::Kernel;
+use super::storage::Storage;
 use bytemuck::{Pod, Zeroable, bytes_of};
 
 /// `struct Pack` in shaders/pack.wgsl.
@@ -25,9 +26,9 @@ pub(super) struct Params {
 /// Where an operand lies: that of the primal, and those of the directions at a distance of `pitch`.
 #[derive(Clone, Copy)]
 pub(super) struct Operand<'a> {
-    pub one: &'a wgpu::Buffer,
+    pub one: &'a Storage,
     pub one_offset: usize,
-    pub many: &'a wgpu::Buffer,
+    pub many: &'a Storage,
     pub many_offset: usize,
     pub pitch: usize,
 }
@@ -99,7 +100,7 @@ impl Order {
     }
 
     /// Packs the primal's operand and those of the first `directions`.
-    pub fn pack(&self, gpu: &GpuDevice, from: Operand<'_>, directions: usize, to: &wgpu::Buffer) {
+    pub fn pack(&self, gpu: &GpuDevice, from: Operand<'_>, directions: usize, to: &Storage) {
         let params = Params {
             outer: to_u32(self.outer),
             inner: to_u32(self.inner),

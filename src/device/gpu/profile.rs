@@ -143,3 +143,41 @@ impl GpuDevice {
         });
     }
 }
+
+/// Two timestamps around a pass.
+pub(super) struct Clock {
+    pub queries: wgpu::QuerySet,
+    /// Where they are resolved to.
+    pub buffer: wgpu::Buffer,
+}
+
+impl Clock {
+    pub fn new(device: &wgpu::Device) -> Self {
+        let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("clock"),
+            ty: wgpu::QueryType::Timestamp,
+            count: 2,
+        });
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("clock"),
+            size: 16,
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        Self { queries, buffer }
+    }
+
+    pub fn writes(&self) -> wgpu::ComputePassTimestampWrites<'_> {
+        wgpu::ComputePassTimestampWrites {
+            query_set: &self.queries,
+            beginning_of_pass_write_index: Some(0),
+            end_of_pass_write_index: Some(1),
+        }
+    }
+
+    /// Ticks between the timestamps, if they make sense.
+    pub fn ticks(bytes: &[u8]) -> Option<u64> {
+        let times: Vec<u64> = bytemuck::pod_collect_to_vec(bytes);
+        times[1].checked_sub(times[0]).filter(|&ticks| ticks > 0)
+    }
+}

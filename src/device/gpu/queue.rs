@@ -4,9 +4,11 @@
 //! short, because a display GPU's driver resets it after about two seconds.
 
 use super::adapter::Opened;
-use super::geometry::{ROOM, SUBMISSION_WORK, pieces};
-use super::profile::Timing;
+use super::geometry::{ROOM, pieces};
+use super::pace::Pace;
+use super::profile::{Clock, Timing};
 use super::shader::{Access, KERNELS, Kernel, expand};
+use super::storage::{BindGroups, Storage};
 use crate::{Error, Result};
 use pollster::block_on;
 use std::collections::VecDeque;
@@ -16,6 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use wgpu::{BufferUsages, PollType};
+
+/// The multiply-adds that take as long as a byte of memory, roughly, on GPUs and software adapters alike.
+const BYTE: u64 = 8;
 
 /// Commands in one submission.
 const SUBMISSION_LEN: usize = 256;
@@ -48,7 +53,7 @@ pub(super) struct Dispatch<'a> {
     /// Immediates.
     pub params: &'a [u8],
     /// Bindings in order.
-    pub buffers: &'a [&'a wgpu::Buffer],
+    pub buffers: &'a [&'a Storage],
     /// Workgroups.
     pub grid: [u32; 3],
     /// Multiply-adds.
@@ -67,6 +72,7 @@ enum Command {
 struct Pending {
     commands: Vec<Command>,
     work: u64,
+    pace: Pace,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
 }
 
@@ -77,15 +83,14 @@ pub(super) struct Queue {
     pipelines: Vec<Pipeline>,
     pending: Mutex<Pending>,
     /// See [`Scratch`]; locked while the commands that write and read them are recorded.
-    scratch: [Mutex<wgpu::Buffer>; 2],
+    scratch: [Mutex<Storage>; 2],
+    bind_groups: Mutex<BindGroups>,
     /// While profiling, the timings so far: every dispatch is then submitted alone.
     profile: Mutex<Option<Vec<Timing>>>,
     /// Nanoseconds spent on recording and encoding.
     host_nanoseconds: AtomicU64,
     /// The first error that no call could return.
     failure: Arc<Mutex<Option<String>>>,
-    /// Multiply-adds of one submission at most; [`SUBMISSION_WORK`] but in tests.
-    pub submission_work: u64,
 }
 
 /// Buffers for what lives as long as one call.
@@ -138,26 +143,26 @@ impl Queue {
                 Pipeline { source, layout, pipeline_layout, compiled: [OnceLock::new(), OnceLock::new()] }
             })
             .collect();
-        let scratch = [(); 2].map(|()| Mutex::new(storage_buffer(&device, 4)));
+        let scratch = [(); 2].map(|()| Mutex::new(Storage::new(&device, 4)));
         Self {
             device,
             queue,
             pipelines,
             pending: Mutex::default(),
             scratch,
+            bind_groups: Mutex::default(),
             profile: Mutex::default(),
             host_nanoseconds: AtomicU64::new(0),
             failure,
-            submission_work: SUBMISSION_WORK,
         }
     }
 
     /// A zeroed buffer, or an error if there is no memory for it.
-    pub(super) fn allocate(&self, bytes: u64) -> Result<wgpu::Buffer> {
+    pub(super) fn allocate(&self, bytes: u64) -> Result<Storage> {
         self.check()?;
         let attempt = || {
             let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-            let buffer = storage_buffer(&self.device, bytes);
+            let buffer = self.storage(bytes);
             block_on(scope.pop()).is_none().then_some(buffer)
         };
         // Buffers that were dropped are freed when the commands that use them are done: wait for those, then try again.
@@ -173,8 +178,8 @@ impl Queue {
     }
 
     /// A buffer with these contents, for the small matrices of one call.
-    pub(super) fn upload(&self, contents: &[f32]) -> wgpu::Buffer {
-        let buffer = storage_buffer(&self.device, 4 * contents.len() as u64);
+    pub(super) fn upload(&self, contents: &[f32]) -> Storage {
+        let buffer = self.storage(4 * contents.len() as u64);
         // No command can use the new buffer yet, so this write may overtake those that wait.
         self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(contents));
         buffer
@@ -184,18 +189,27 @@ impl Queue {
     ///
     /// Hold the guard until the commands that use it are recorded: another thread's would come in between. Who needs both
     /// takes [`Scratch::Packed`] first.
-    pub(super) fn scratch(&self, which: Scratch, len: usize) -> MutexGuard<'_, wgpu::Buffer> {
+    pub(super) fn scratch(&self, which: Scratch, len: usize) -> MutexGuard<'_, Storage> {
         let mut scratch = lock(&self.scratch[which as usize]);
         let bytes = 4 * len as u64;
         if scratch.size() < bytes + 4 * ROOM as u64 {
-            *scratch = storage_buffer(&self.device, bytes);
+            *scratch = self.storage(bytes);
         }
         scratch
     }
 
     /// `0..len`, which takes `work` multiply-adds in all, in ranges that each fit a submission, and the work of each.
     pub(super) fn pieces(&self, len: usize, work: usize) -> impl Iterator<Item = (Range<usize>, u64)> {
-        pieces(len, work as u64, self.submission_work)
+        pieces(len, work as u64, lock(&self.pending).pace.limit())
+    }
+
+    /// Fixes how much work one submission may take.
+    pub(super) fn set_submission_work(&self, work: u64) {
+        lock(&self.pending).pace = Pace::fixed(work);
+    }
+
+    pub(super) fn bind_groups_made(&self) -> usize {
+        lock(&self.bind_groups).made()
     }
 
     /// Records one run of a kernel.
@@ -211,22 +225,14 @@ impl Queue {
         }
         let start = Instant::now();
         let pipeline = &self.pipelines[call.kernel as usize];
-        let entries: Vec<_> = (0..)
-            .zip(call.buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
-            .collect();
-        let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(spec.name),
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
+        let bind_group = lock(&self.bind_groups).get(&self.device, call.kernel, &pipeline.layout, call.buffers);
         let compiled = pipeline.compiled[usize::from(call.first_layer)]
             .get_or_init(|| self.compile(spec.name, pipeline, call.first_layer));
         let command =
             Command::Dispatch { pipeline: compiled.clone(), bind_group, params: call.params.to_vec(), grid: call.grid };
         self.count_host_time(start);
         let mut profile = lock(&self.profile);
-        let Some(timings) = &mut *profile else { return self.record(command, call.work.max(call.bytes / 8)) };
+        let Some(timings) = &mut *profile else { return self.record(command, call.work, call.bytes) };
         let mut pending = lock(&self.pending);
         self.submit(&mut pending);
         pending.commands.push(command);
@@ -268,21 +274,21 @@ impl Queue {
         self.encode(pending, clock.as_ref());
         self.wait(PollType::wait_indefinitely());
         let elapsed = start.elapsed().as_secs_f64();
-        let ticks = clock.and_then(|clock| clock.ticks(self));
+        let ticks = clock.and_then(|clock| Clock::ticks(&self.read_now(&clock.buffer, 16).ok()?));
         ticks.map_or(elapsed, |ticks| ticks as f64 * f64::from(self.queue.get_timestamp_period()) * 1e-9)
     }
 
     /// Records a copy between buffers.
     pub(super) fn copy(&self, from: &wgpu::Buffer, at: u64, to: &wgpu::Buffer, to_at: u64, bytes: u64) {
         if bytes > 0 {
-            self.record(Command::Copy { from: from.clone(), at, to: to.clone(), to_at, bytes }, bytes);
+            self.record(Command::Copy { from: from.clone(), at, to: to.clone(), to_at, bytes }, 0, bytes);
         }
     }
 
     /// Records the zeroing of a range.
     pub(super) fn clear(&self, buffer: &wgpu::Buffer, at: u64, bytes: u64) {
         if bytes > 0 {
-            self.record(Command::Clear { buffer: buffer.clone(), at, bytes }, bytes);
+            self.record(Command::Clear { buffer: buffer.clone(), at, bytes }, 0, bytes);
         }
     }
 
@@ -305,8 +311,15 @@ impl Queue {
         for done in (0..bytes).step_by(READ_BYTES as usize) {
             let piece = (bytes - done).min(READ_BYTES);
             self.copy(buffer, at + done, &staging, 0, piece);
-            self.submit(&mut lock(&self.pending));
+            let busy = {
+                let mut pending = lock(&self.pending);
+                self.submit(&mut pending);
+                pending.pace.wait()
+            };
             self.take(&staging, piece, &mut out)?;
+            if let Some(busy) = busy {
+                lock(&self.pending).pace.waited(busy);
+            }
         }
         Ok(out)
     }
@@ -320,6 +333,12 @@ impl Queue {
         let mut out = Vec::new();
         self.take(&staging, bytes, &mut out)?;
         Ok(out)
+    }
+
+    /// A buffer, for which those that are gone make room.
+    fn storage(&self, bytes: u64) -> Storage {
+        lock(&self.bind_groups).prune();
+        Storage::new(&self.device, bytes)
     }
 
     fn staging(&self, bytes: u64) -> wgpu::Buffer {
@@ -353,9 +372,10 @@ impl Queue {
         }
     }
 
-    fn record(&self, command: Command, work: u64) {
+    fn record(&self, command: Command, multiply_adds: u64, bytes: u64) {
+        let work = multiply_adds.max(BYTE * bytes);
         let mut pending = lock(&self.pending);
-        if pending.work + work > self.submission_work || pending.commands.len() >= SUBMISSION_LEN {
+        if pending.work + work > pending.pace.limit() || pending.commands.len() >= SUBMISSION_LEN {
             self.submit(&mut pending);
         }
         pending.commands.push(command);
@@ -404,7 +424,8 @@ impl Queue {
         if let Some(clock) = clock {
             encoder.resolve_query_set(&clock.queries, 0..2, &clock.buffer, 0);
         }
-        pending.work = 0;
+        let work = std::mem::take(&mut pending.work);
+        pending.pace.submitted(work);
         let commands = encoder.finish();
         // Without the submission itself, in which a software adapter does all of its work.
         self.count_host_time(start);
@@ -450,44 +471,6 @@ impl Queue {
     }
 }
 
-/// Two timestamps around a pass.
-struct Clock {
-    queries: wgpu::QuerySet,
-    buffer: wgpu::Buffer,
-}
-
-impl Clock {
-    fn new(device: &wgpu::Device) -> Self {
-        let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("clock"),
-            ty: wgpu::QueryType::Timestamp,
-            count: 2,
-        });
-        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("clock"),
-            size: 16,
-            usage: BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC,
-            mapped_at_creation: false,
-        });
-        Self { queries, buffer }
-    }
-
-    fn writes(&self) -> wgpu::ComputePassTimestampWrites<'_> {
-        wgpu::ComputePassTimestampWrites {
-            query_set: &self.queries,
-            beginning_of_pass_write_index: Some(0),
-            end_of_pass_write_index: Some(1),
-        }
-    }
-
-    /// Ticks between the timestamps, if they make sense.
-    fn ticks(&self, queue: &Queue) -> Option<u64> {
-        let bytes = queue.read_now(&self.buffer, 16).ok()?;
-        let times: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
-        times[1].checked_sub(times[0]).filter(|&ticks| ticks > 0)
-    }
-}
-
 fn layout_entry(binding: usize, access: Access) -> wgpu::BindGroupLayoutEntry {
     wgpu::BindGroupLayoutEntry {
         binding: binding as u32,
@@ -499,16 +482,6 @@ fn layout_entry(binding: usize, access: Access) -> wgpu::BindGroupLayoutEntry {
         },
         count: None,
     }
-}
-
-/// A zeroed buffer with [`ROOM`] at its end.
-fn storage_buffer(device: &wgpu::Device, bytes: u64) -> wgpu::Buffer {
-    device.create_buffer(&wgpu::BufferDescriptor {
-        label: None,
-        size: bytes + 4 * ROOM as u64,
-        usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    })
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub struct KernelSpec {
 macro_rules! kernels {
     ($($kernel:ident $name:literal $params:ty, $($access:ident)*;)*) => {
         /// A kernel.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(super) enum Kernel { $($kernel),* }
 
         /// All kernels, in the order of the enum.

@@ -3,6 +3,7 @@
 use super::geometry::{MAX_TRIPS, flat, grid, to_u32};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
+use super::storage::Storage;
 use super::{Buffer, GpuDevice};
 use crate::Result;
 use crate::device::{Combine, Gram, RmsPropStep, Update};
@@ -12,7 +13,7 @@ use bytemuck::{Pod, Zeroable, bytes_of};
 const SLAB: usize = 4096;
 
 /// Columns of A and of B that one workgroup multiplies.
-const GRAM_TILE: usize = 4;
+const GRAM_TILE: [usize; 2] = [16, 4];
 
 /// Columns that one invocation of `update` and `combine` keeps in registers.
 const COLUMNS: usize = 16;
@@ -134,7 +135,7 @@ pub(super) fn gram(gpu: &GpuDevice, pieces: &[Gram<'_, GpuDevice>]) -> Result<Ve
     Ok(total)
 }
 
-fn dispatch_gram(gpu: &GpuDevice, piece: &Gram<'_, GpuDevice>, partials: &wgpu::Buffer, at: usize) {
+fn dispatch_gram(gpu: &GpuDevice, piece: &Gram<'_, GpuDevice>, partials: &Storage, at: usize) {
     let a = place("a", piece.a.buffer, piece.rows, piece.a.offset, piece.a.pitch, piece.a.count);
     let b = place("b", piece.b.buffer, piece.rows, piece.b.offset, piece.b.pitch, piece.b.count);
     gpu.queue.dispatch(Dispatch {
@@ -153,7 +154,11 @@ fn dispatch_gram(gpu: &GpuDevice, piece: &Gram<'_, GpuDevice>, partials: &wgpu::
             b_count: b.count,
         }),
         buffers: &[&piece.a.buffer.raw, &piece.b.buffer.raw, partials],
-        grid: grid([piece.rows.div_ceil(SLAB), piece.a.count.div_ceil(GRAM_TILE), piece.b.count.div_ceil(GRAM_TILE)]),
+        grid: grid([
+            piece.b.count.div_ceil(GRAM_TILE[1]),
+            piece.a.count.div_ceil(GRAM_TILE[0]),
+            piece.rows.div_ceil(SLAB),
+        ]),
         work: (piece.rows * piece.a.count * piece.b.count) as u64,
         bytes: (4 * piece.rows * (piece.a.count + piece.b.count)) as u64,
     });
