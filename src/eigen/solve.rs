@@ -9,6 +9,7 @@ use super::orthogonalize::RandomVectors;
 use super::types::*;
 use crate::device::Device;
 use crate::{Error, Result};
+use rayon::prelude::*;
 use std::time::Instant;
 
 /// Products of the guard: at least, and at most where it is still unclear what its outermost values tend to.
@@ -382,12 +383,11 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             let values = &solver.locked[first..first + width];
             residuals.extend(residual_norms(solver.operator.device(), block, images, values, dimension)?);
             for j in 0..width {
-                let mut vector = solver.operator.device().read(block, j * dimension..(j + 1) * dimension)?;
-                fix_sign(&mut vector);
-                vectors.push(vector);
+                vectors.push(solver.operator.device().read(block, j * dimension..(j + 1) * dimension)?);
             }
             Ok(())
         })?;
+        vectors.par_iter_mut().for_each(|vector| fix_sign(vector));
         let orthogonality = orthogonality(&vectors.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let pair = |((&value, residual), vector): ((&f64, f64), Vec<D::Scalar>)| Eigenpair {
             value,
@@ -486,8 +486,16 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
 
 /// Cuts ascending pairs into `(smallest ascending, largest descending)`. In a space so small that both ends meet, a pair may
 /// belong to both.
-fn ends<T: Clone>(pairs: Vec<Eigenpair<T>>, largest: usize, smallest: usize) -> (Vec<Eigenpair<T>>, Vec<Eigenpair<T>>) {
-    let low = pairs.iter().take(smallest).cloned().collect();
-    let high = pairs.iter().rev().take(largest).cloned().collect();
-    (low, high)
+fn ends<T: Clone>(
+    mut pairs: Vec<Eigenpair<T>>,
+    largest: usize,
+    smallest: usize,
+) -> (Vec<Eigenpair<T>>, Vec<Eigenpair<T>>) {
+    let count = pairs.len();
+    let (largest, smallest) = (largest.min(count), smallest.min(count));
+    let mut high = pairs.split_off(count - largest);
+    pairs.extend_from_slice(&high[..(smallest + largest).saturating_sub(count)]);
+    pairs.truncate(smallest);
+    high.reverse();
+    (pairs, high)
 }
