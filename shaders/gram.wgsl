@@ -97,9 +97,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (; at + 3u * LANES < end; at += 4u * LANES) {
         let right = mat4x4<f32>(row(b0 + at), row(b0 + at + LANES), row(b0 + at + 2u * LANES), row(b0 + at + 3u * LANES));
         sums.a = add_columns(sums.a, a0 + at, LANES, right);
-        sums.b = add_columns(sums.b, a1 + at, LANES, right);
-        sums.c = add_columns(sums.c, a2 + at, LANES, right);
-        sums.d = add_columns(sums.d, a3 + at, LANES, right);
+        // Whole groups of columns past the end are not loaded.
+        if i + 4u < gram.a_count { sums.b = add_columns(sums.b, a1 + at, LANES, right); }
+        if i + 8u < gram.a_count { sums.c = add_columns(sums.c, a2 + at, LANES, right); }
+        if i + 12u < gram.a_count { sums.d = add_columns(sums.d, a3 + at, LANES, right); }
     }
     // The last rows, one by one: four times the same with zeros.
     for (; at < end; at += LANES) {
