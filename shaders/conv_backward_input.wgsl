@@ -12,16 +12,6 @@
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>; // (N, IC, H, W)
 
-fn store(direction: u32, ic: u32, item: u32, sums: vec4<f32>) {
-    if ic >= layer.in_channels { return; }
-    let window = window(direction, ic, item);
-    let below = window.at + layer.width;
-    dx[window.at] = sums.x;
-    if window.right { dx[window.at + 1u] = sums.y; }
-    if window.below { dx[below] = sums.z; }
-    if window.right && window.below { dx[below + 1u] = sums.w; }
-}
-
 // The adjoint at a position, of the window at `at`; `bit` is the code that the window has if it was routed there.
 fn dz(at: u32, bit: u32) -> f32 {
     return select(0.0, dp[at], route[at] == bit);

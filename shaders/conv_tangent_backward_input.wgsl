@@ -11,17 +11,7 @@
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read> tdp: array<f32>; // (K, N, OC, PH, PW)
-@group(0) @binding(4) var<storage, read_write> tdx: array<f32>; // (K, N, IC, H, W)
-
-fn store(direction: u32, ic: u32, item: u32, sums: vec4<f32>) {
-    if ic >= layer.in_channels { return; }
-    let window = window(direction, ic, item);
-    let below = window.at + layer.width;
-    tdx[window.at] = sums.x;
-    if window.right { tdx[window.at + 1u] = sums.y; }
-    if window.below { tdx[below] = sums.z; }
-    if window.right && window.below { tdx[below + 1u] = sums.w; }
-}
+@group(0) @binding(4) var<storage, read_write> dx: array<f32>; // tdx (K, N, IC, H, W)
 
 // The adjoint and its tangent at a position, of the window at `at`; `bit` is the code that the window has if it was routed
 // there.

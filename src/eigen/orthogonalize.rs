@@ -91,9 +91,7 @@ pub(super) fn orthogonalize<D: Device>(
     let mut pass = 0;
     loop {
         pass += 1;
-        let known = known.take();
-        let is_known = known.is_some();
-        let Known { range, h: vw } = match known {
+        let Known { range, h: vw } = match known.take() {
             Some(known) => known,
             None => Known { range: 0..k, h: basis.gram(device, 0..k, block, b)? },
         };
@@ -116,7 +114,7 @@ pub(super) fn orthogonalize<D: Device>(
             // W - V vw has Gram matrix Z L Z^T; normalise by Z L^-1/2, with L kept away from zero.
             let root = |j: usize| inner.values[j].max(floor).sqrt();
             let m = Small::from_fn(b, b, |i, j| inner.vectors[j][i] / root(j));
-            if is_known || subtracts() {
+            if pass == 1 || subtracts() {
                 basis.update(device, range, block, &vw, &m);
             }
             r = Small::from_fn(b, b, |i, j| root(i) * inner.vectors[i][j]).times(&r);
@@ -188,7 +186,7 @@ fn replace<D: Device>(
     Ok(())
 }
 
-/// Whether what is measured is subtracted: tests see what becomes of a basis where it is not.
+/// Whether passes after the first subtract what they measure: tests see what becomes of a basis where it is not.
 #[cfg(not(test))]
 const fn subtracts() -> bool {
     true
