@@ -1,28 +1,52 @@
 //! Between images in planes of one channel and images in pixels of [`CHANNELS`] channels.
+//!
+//! Squares of four channels by four pixels are transposed in registers, as many as fit. Compilers do not think of it: they move
+//! values one by one, which takes more than twice as long.
 
-use super::simd::CHANNELS;
+use super::simd::{CHANNELS, Line, SIDE, SimdScalar};
+use pulp::Simd;
 
-/// A square of this side is moved at once, which compilers know how to do in registers.
-const SIDE: usize = 4;
-
-/// `pixels[x][c] = row(c)[x]` for the first `channels` of the pixels' channels.
+/// Where the squares of a row begin that is at least one wide. The last may overlap the one before: to move a few values twice
+/// costs less than to move them one by one.
 #[inline(always)]
-pub fn to_pixels<'a, T: Copy + 'a>(channels: usize, row: impl Fn(usize) -> &'a [T], pixels: &mut [[T; CHANNELS]]) {
-    let whole = pixels.len() / SIDE * SIDE;
-    for first in (0..channels).step_by(SIDE) {
-        let is_square = first + SIDE <= channels;
-        if is_square {
-            let [a, b, c, d] = std::array::from_fn(|c| row(first + c)[..whole].as_chunks::<SIDE>().0);
-            for ((((pixels, a), b), c), d) in pixels.chunks_exact_mut(SIDE).zip(a).zip(b).zip(c).zip(d) {
-                for x in 0..SIDE {
-                    pixels[x][first..first + SIDE].copy_from_slice(&[a[x], b[x], c[x], d[x]]);
-                }
+fn squares(width: usize) -> impl Iterator<Item = usize> {
+    (0..width.div_ceil(SIDE)).map(move |i| (SIDE * i).min(width - SIDE))
+}
+
+/// `pixels[x][c] = row(c)[x]` for the first `channels` of the pixels' channels; the others may become zeros. It is faster where
+/// the slices go on behind the row.
+#[inline(always)]
+pub fn to_pixels<'a, T: SimdScalar, S: Simd>(
+    simd: S,
+    channels: usize,
+    row: impl Fn(usize) -> &'a [T],
+    pixels: &mut [Line<T>],
+) {
+    let width = pixels.len();
+    if width < SIDE || !T::has_squares::<S>() {
+        for c in 0..channels {
+            for (pixel, &value) in pixels.iter_mut().zip(row(c)) {
+                pixel.0[c] = value;
             }
         }
-        let done = if is_square { whole } else { 0 };
-        for c in first..channels.min(first + SIDE) {
-            for (pixel, &value) in pixels[done..].iter_mut().zip(&row(c)[done..]) {
-                pixel[c] = value;
+        return;
+    }
+    for first in (0..channels).step_by(SIDE) {
+        for start in (0..width).step_by(T::lanes::<S>()) {
+            let mut rows = [T::splat(simd, T::zeroed()); SIDE];
+            // All four in turn, so that compilers unroll the loop and keep them in registers.
+            for (i, vector) in rows.iter_mut().enumerate() {
+                if first + i < channels {
+                    *vector = T::load_some::<S>(&row(first + i)[start..]);
+                }
+            }
+            for (i, vector) in T::transpose(simd, rows).iter().enumerate() {
+                let (squares, _) = bytemuck::cast_slice::<_, T>(std::slice::from_ref(vector)).as_chunks::<SIDE>();
+                for (q, values) in squares.iter().enumerate() {
+                    if let Some(pixel) = pixels.get_mut(start + SIDE * q + i) {
+                        pixel.0[first..first + SIDE].copy_from_slice(values);
+                    }
+                }
             }
         }
     }
@@ -30,7 +54,34 @@ pub fn to_pixels<'a, T: Copy + 'a>(channels: usize, row: impl Fn(usize) -> &'a [
 
 /// `channels[c * pitch + x] = pixels[x][c]` for as many of the channels as there are, at most [`CHANNELS`].
 #[inline(always)]
-pub fn to_channels<T: Copy>(pixels: &[[T; CHANNELS]], channels: &mut [T], pitch: usize) {
+pub fn to_channels<T: SimdScalar, S: Simd>(simd: S, pixels: &[Line<T>], channels: &mut [T], pitch: usize) {
+    let width = pixels.len();
+    if width < SIDE || !T::has_squares::<S>() {
+        return to_channels_anyhow(T::scalars(pixels).as_chunks().0, channels, pitch);
+    }
+    for x in squares(width) {
+        let pixels: &[Line<T>; SIDE] = pixels[x..].first_chunk().expect("a square's width");
+        for e in 0..CHANNELS / T::lanes::<S>() {
+            let mut rows = [T::splat(simd, T::zeroed()); SIDE];
+            for (pixel, vector) in pixels.iter().zip(&mut rows) {
+                *vector = T::load::<S>(pixel, e);
+            }
+            for (i, row) in T::transpose(simd, rows).iter().enumerate() {
+                let (squares, _) = bytemuck::cast_slice::<_, T>(std::slice::from_ref(row)).as_chunks::<SIDE>();
+                for (q, values) in squares.iter().enumerate() {
+                    let at = (e * T::lanes::<S>() + SIDE * q + i) * pitch + x;
+                    if let Some(target) = channels.get_mut(at..at + SIDE) {
+                        target.copy_from_slice(values);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// [`to_channels`] for what does not come in vectors.
+#[inline(always)]
+pub fn to_channels_anyhow<T: Copy>(pixels: &[[T; CHANNELS]], channels: &mut [T], pitch: usize) {
     let width = pixels.len();
     for (i, rows) in channels.chunks_mut(SIDE * pitch).take(CHANNELS / SIDE).enumerate() {
         let mut done = 0;
@@ -56,29 +107,43 @@ pub fn to_channels<T: Copy>(pixels: &[[T; CHANNELS]], channels: &mut [T], pitch:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::cpu::simd::tests::with_all;
+    use pulp::WithSimd;
+
+    struct ThereAndBack {
+        channels: usize,
+        width: usize,
+        pitch: usize,
+    }
+
+    impl WithSimd for ThereAndBack {
+        type Output = ();
+
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Self { channels, width, pitch } = self;
+            let what = format!("{simd:?}, {channels} channels of {width}, {pitch} apart");
+            let image: Vec<f32> = (1..=(channels - 1) * pitch + width).map(|i| i as f32).collect();
+            let mut pixels = vec![Line::zero(); width];
+            to_pixels(simd, channels.min(CHANNELS), |c| &image[c * pitch..], &mut pixels);
+            for (x, pixel) in pixels.iter().enumerate() {
+                for (c, &value) in pixel.0.iter().enumerate() {
+                    let expected = if c < channels { (1 + c * pitch + x) as f32 } else { 0.0 };
+                    assert_eq!(value, expected, "{what}: ({x}, {c})");
+                }
+            }
+            let mut back = vec![0.0; image.len()];
+            to_channels(simd, &pixels, &mut back, pitch);
+            for (i, &value) in back.iter().enumerate() {
+                let moved = i % pitch < width && i / pitch < CHANNELS;
+                assert_eq!(value, if moved { (1 + i) as f32 } else { 0.0 }, "{what}: {i}");
+            }
+        }
+    }
 
     #[test]
     fn there_and_back_for_awkward_sizes() {
         for (channels, width, pitch) in [(16, 8, 8), (16, 7, 10), (5, 3, 4), (6, 9, 9), (1, 1, 1), (20, 4, 4)] {
-            let image: Vec<usize> = (0..(channels - 1) * pitch + width).collect();
-            let mut pixels = vec![[usize::MAX; CHANNELS]; width];
-            to_pixels(channels.min(CHANNELS), |c| &image[c * pitch..][..width], &mut pixels);
-            for (x, pixel) in pixels.iter().enumerate() {
-                for (c, &value) in pixel.iter().enumerate() {
-                    let expected = if c < channels { c * pitch + x } else { usize::MAX };
-                    assert_eq!(value, expected, "{channels} channels of {width}, {pitch} apart: ({x}, {c})");
-                }
-            }
-            let mut back = vec![usize::MAX; image.len()];
-            to_channels(&pixels, &mut back, pitch);
-            for (i, &value) in back.iter().enumerate() {
-                let moved = i % pitch < width && i / pitch < CHANNELS;
-                assert_eq!(
-                    value,
-                    if moved { i } else { usize::MAX },
-                    "{channels} channels of {width}, {pitch} apart: {i}"
-                );
-            }
+            with_all(|| ThereAndBack { channels, width, pitch });
         }
     }
 }

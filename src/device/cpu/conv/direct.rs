@@ -9,7 +9,7 @@
 use super::GROUP;
 use crate::device::cpu::CpuDevice;
 use crate::device::cpu::simd::{CHANNELS, Line};
-use crate::device::cpu::transpose::to_channels;
+use crate::device::cpu::transpose::{to_channels, to_channels_anyhow};
 use crate::device::{ConvForward, DEAD, Scalar};
 use crate::network::Conv;
 use pulp::{Arch, Simd, WithSimd};
@@ -195,9 +195,9 @@ impl<T: Scalar> WithSimd for Pool<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Shape { lines, windows, .. } = self.shape;
-        let (mut values, mut codes) = (vec![[T::zero(); CHANNELS]; windows], vec![[0; CHANNELS]; windows]);
+        let (mut values, mut codes) = (vec![Line::zero(); windows], vec![[0; CHANNELS]; windows]);
         for (line, biases) in self.biases.chunks(CHANNELS).enumerate() {
             let mut padded = [T::zero(); CHANNELS];
             padded[..biases.len()].copy_from_slice(biases);
@@ -217,13 +217,13 @@ impl<T: Scalar> WithSimd for Pool<'_, T> {
                     let sum = best[c] + padded[c];
                     // Written so that a NaN stays visible instead of dying at the ReLU.
                     let dead = sum <= T::zero();
-                    value[c] = if dead { T::zero() } else { sum };
+                    value.0[c] = if dead { T::zero() } else { sum };
                     code[c] = if dead { DEAD } else { route[c] };
                 }
             }
             let channels = line * CHANNELS * windows..(line * CHANNELS + biases.len()) * windows;
-            to_channels(&values, &mut self.p[channels.clone()], windows);
-            to_channels(&codes, &mut self.route[channels], windows);
+            to_channels(simd, &values, &mut self.p[channels.clone()], windows);
+            to_channels_anyhow(&codes, &mut self.route[channels], windows);
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::device::cpu::simd::{CHANNELS, Line};
 use crate::device::cpu::transpose::{to_channels, to_pixels};
 use crate::device::{DEAD, Scalar};
 use crate::network::Conv;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Sizes of the packed arrays, counted in lines.
 ///
@@ -51,22 +52,25 @@ impl Layout {
     }
 
     /// Copies a sample (IC, H, W) into the inside of a bordered image; the border stays as it is.
-    pub fn pack_image<T: Scalar>(&self, c: &Conv, sample: &[T], image: &mut [Line<T>]) {
-        if let Some(kernel) = self.unfolded {
-            return self.unfold_image(c, kernel, sample, image);
-        }
+    pub fn pack_image<T: Scalar>(&self, arch: Arch, c: &Conv, sample: &[T], image: &mut [Line<T>]) {
+        arch.dispatch(Pack { layout: self, c, sample, image });
+    }
+
+    #[inline(always)]
+    fn copy_image<T: Scalar, S: Simd>(&self, simd: S, c: &Conv, sample: &[T], image: &mut [Line<T>]) {
         let (pad, area) = (c.kernel / 2, c.height * c.width);
         for (block, channels) in sample.chunks(CHANNELS * area).enumerate() {
             for y in 0..c.height {
                 let start = block * self.plane + (y + pad) * self.row + pad;
-                let (pixels, _) = T::scalars_mut(&mut image[start..start + c.width]).as_chunks_mut();
-                to_pixels(channels.len() / area, |channel| &channels[channel * area + y * c.width..], pixels);
+                let pixels = &mut image[start..start + c.width];
+                to_pixels(simd, channels.len() / area, |channel| &channels[channel * area + y * c.width..], pixels);
             }
         }
     }
 
     /// Channel (ic, ky, kx) of the image is channel ic of the sample, shifted: a pixel's lines are its patch.
-    fn unfold_image<T: Scalar>(&self, c: &Conv, kernel: usize, sample: &[T], image: &mut [Line<T>]) {
+    #[inline(always)]
+    fn unfold_image<T: Scalar, S: Simd>(&self, simd: S, c: &Conv, kernel: usize, sample: &[T], image: &mut [Line<T>]) {
         let (pad, row) = (kernel / 2, c.width + kernel - 1);
         let plane = row * (c.height + kernel - 1);
         let mut bordered = vec![T::zero(); c.in_channels * plane];
@@ -80,23 +84,15 @@ impl Layout {
             .collect();
         for (block, taps) in taps.chunks(CHANNELS).enumerate() {
             for y in 0..c.height {
-                let lines = &mut image[block * self.plane + y * self.row..][..c.width];
-                let (pixels, _) = T::scalars_mut(lines).as_chunks_mut();
-                to_pixels(taps.len(), |tap| &taps[tap][y * row..], pixels);
+                let pixels = &mut image[block * self.plane + y * self.row..][..c.width];
+                to_pixels(simd, taps.len(), |tap| &taps[tap][y * row..], pixels);
             }
         }
     }
 
     /// Copies the inside of a bordered image to a sample (IC, H, W).
-    pub fn unpack_image<T: Scalar>(&self, c: &Conv, image: &[Line<T>], sample: &mut [T]) {
-        let (pad, area) = (c.kernel / 2, c.height * c.width);
-        for (block, channels) in sample.chunks_mut(CHANNELS * area).enumerate() {
-            for y in 0..c.height {
-                let start = block * self.plane + (y + pad) * self.row + pad;
-                let (pixels, _) = T::scalars(&image[start..start + c.width]).as_chunks();
-                to_channels(pixels, &mut channels[y * c.width..], area);
-            }
-        }
+    pub fn unpack_image<T: Scalar>(&self, arch: Arch, c: &Conv, image: &[Line<T>], sample: &mut [T]) {
+        arch.dispatch(Unpack { layout: self, c, image, sample });
     }
 
     /// Where the line of (output channel, block, ky, kx) lies when the output channel comes first.
@@ -142,6 +138,49 @@ impl Layout {
                         *tap.next().expect("one weight a tap") += lines[line].0[ic % CHANNELS];
                     }
                 }
+            }
+        }
+    }
+}
+
+struct Pack<'a, T> {
+    layout: &'a Layout,
+    c: &'a Conv,
+    sample: &'a [T],
+    image: &'a mut [Line<T>],
+}
+
+impl<T: Scalar> WithSimd for Pack<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { layout, c, sample, image } = self;
+        match layout.unfolded {
+            Some(kernel) => layout.unfold_image(simd, c, kernel, sample, image),
+            None => layout.copy_image(simd, c, sample, image),
+        }
+    }
+}
+
+struct Unpack<'a, T> {
+    layout: &'a Layout,
+    c: &'a Conv,
+    image: &'a [Line<T>],
+    sample: &'a mut [T],
+}
+
+impl<T: Scalar> WithSimd for Unpack<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { layout, c, image, sample } = self;
+        let (pad, area) = (c.kernel / 2, c.height * c.width);
+        for (block, channels) in sample.chunks_mut(CHANNELS * area).enumerate() {
+            for y in 0..c.height {
+                let start = block * layout.plane + (y + pad) * layout.row + pad;
+                to_channels(simd, &image[start..start + c.width], &mut channels[y * c.width..], area);
             }
         }
     }

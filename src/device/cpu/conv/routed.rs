@@ -322,14 +322,14 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call:
         let mut z = Vec::new();
         for (n, tp) in (group * GROUP..).zip(tp) {
             routes.list(c, &layout, &call.route[n * output_len..(n + 1) * output_len]);
-            layout.pack_image(c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
+            layout.pack_image(arch, c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
             for (k, tp) in tp.iter_mut().enumerate() {
                 z.clear();
                 z.resize(routes.outputs.len(), T::zero());
                 arch.dispatch(Dots::<T, K> { layout, routes: &routes, weights: &tw[k], image: &image, z: &mut z });
                 if let Some(tx) = call.tx {
                     let at = (k * call.samples + n) * input_len;
-                    layout.pack_image(c, &tx[at..at + input_len], &mut timage);
+                    layout.pack_image(arch, c, &tx[at..at + input_len], &mut timage);
                     arch.dispatch(Dots::<T, K> { layout, routes: &routes, weights: &w, image: &timage, z: &mut z });
                 }
                 tp.fill(T::zero());
@@ -364,7 +364,7 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
             for (n, dx) in (group * GROUP..).zip(dx) {
                 routes.list(c, &layout, &call.route[n * output_len..(n + 1) * output_len]);
                 gather(&routes, &call.dp[n * output_len..(n + 1) * output_len], &mut d);
-                layout.pack_image(c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
+                layout.pack_image(arch, c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
                 let dw = &mut partial.weights[..];
                 arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d: &d, image: &image, dw });
                 add_biases(&routes, &d, &mut partial.biases);
@@ -373,7 +373,7 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
                     dimage.fill(Line::zero());
                     let sources = [(&d[..], &w[..])];
                     arch.dispatch(InputSums::<T, K, 1> { layout, routes: &routes, sources, dx: &mut dimage });
-                    layout.unpack_image(c, &dimage, dx);
+                    layout.unpack_image(arch, c, &dimage, dx);
                 }
             }
             partial
@@ -413,14 +413,14 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                 }
                 let routes = &routes;
                 gather(routes, &call.dp[n * output_len..(n + 1) * output_len], &mut d);
-                layout.pack_image(c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
+                layout.pack_image(arch, c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
                 for k in 0..call.directions {
                     let at = k * call.samples + n;
                     gather(routes, &call.tdp[at * output_len..(at + 1) * output_len], &mut td);
                     let (dw, biases) = partial.direction(c, &layout, k);
                     arch.dispatch(WeightSums::<T, K> { layout, routes, d: &td, image: &image, dw });
                     if let Some(tx) = call.tx {
-                        layout.pack_image(c, &tx[at * input_len..(at + 1) * input_len], &mut timage);
+                        layout.pack_image(arch, c, &tx[at * input_len..(at + 1) * input_len], &mut timage);
                         arch.dispatch(WeightSums::<T, K> { layout, routes, d: &d, image: &timage, dw });
                     }
                     add_biases(routes, &td, biases);
@@ -428,7 +428,7 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                         tdimage.fill(Line::zero());
                         let sources = [(&td[..], &w[..]), (&d[..], &tw[k][..])];
                         arch.dispatch(InputSums::<T, K, 2> { layout, routes, sources, dx: &mut tdimage });
-                        layout.unpack_image(c, &tdimage, tdx);
+                        layout.unpack_image(arch, c, &tdimage, tdx);
                     }
                 }
             }
