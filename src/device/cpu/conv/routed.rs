@@ -14,6 +14,7 @@
 #![allow(clippy::needless_range_loop, reason = "index loops over registers read like the products they are")]
 
 use super::GROUP;
+use super::ahead::Ahead;
 use super::layout::{Layout, Routes};
 use crate::device::cpu::simd::{CHANNELS, Line, SimdScalar};
 use crate::device::cpu::{CpuDevice, by_sample};
@@ -71,6 +72,8 @@ struct Dots<'a, T, const K: usize> {
     image: &'a [Line<T>],
     /// By entry of the routes.
     z: &'a mut [T],
+    /// The sample that is packed next.
+    ahead: &'a [T],
 }
 
 impl<T: Scalar, const K: usize> Dots<'_, T, K> {
@@ -103,11 +106,7 @@ impl<T: Scalar, const K: usize> Dots<'_, T, K> {
                 }
             }
         }
-        let mut totals = [T::zero(); R];
-        for r in 0..R {
-            totals[r] = T::vsum(simd, sums[r]);
-        }
-        totals
+        T::vsums(simd, sums)
     }
 }
 
@@ -122,9 +121,11 @@ impl<T: Scalar, const K: usize> WithSimd for Dots<'_, T, K> {
         // Block by block: one block of an image fits the first-level cache, all of them do not. But where a block is a single
         // multiply-add, summing over the lanes would cost more than it.
         let together = if K == 1 { blocks } else { 1 };
+        let mut ahead = Ahead::in_steps(self.ahead, blocks / together * (self.routes.starts.len() - 1));
         for block in (0..blocks).step_by(together) {
             let image = &self.image[block * plane..(block + together) * plane];
             for (oc, bounds) in self.routes.starts.windows(2).enumerate() {
+                ahead.step();
                 let weights = &self.weights[(oc * blocks + block) * taps..][..together * taps];
                 let mut patches = &self.routes.patches[bounds[0]..bounds[1]];
                 let mut z = &mut self.z[bounds[0]..bounds[1]];
@@ -307,6 +308,11 @@ fn tensors<'a, T>(c: &Conv, block: &'a [T], k: usize) -> (&'a [T], &'a [T]) {
     (&vector[c.weight..c.weight + c.weight_len()], &vector[c.bias..c.bias + c.out_channels])
 }
 
+/// Slice number `at` of an array of slices of `len`.
+fn slice<T>(array: &[T], at: usize, len: usize) -> &[T] {
+    &array[at * len..(at + 1) * len]
+}
+
 pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call: ConvTangent<'_, Cpu<T>>) {
     assert_eq!(layout.kernel, K);
     let arch = Arch::new();
@@ -321,16 +327,21 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call:
         let mut timage = vec![Line::zero(); layout.image];
         let mut z = Vec::new();
         for (n, tp) in (group * GROUP..).zip(tp) {
-            routes.list(c, &layout, &call.route[n * output_len..(n + 1) * output_len]);
-            layout.pack_image(arch, c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
+            routes.list(c, &layout, slice(call.route, n, output_len));
+            layout.pack_image(arch, c, slice(call.x, n, input_len), &mut image);
             for (k, tp) in tp.iter_mut().enumerate() {
+                let routes = &routes;
                 z.clear();
                 z.resize(routes.outputs.len(), T::zero());
-                arch.dispatch(Dots::<T, K> { layout, routes: &routes, weights: &tw[k], image: &image, z: &mut z });
-                if let Some(tx) = call.tx {
-                    let at = (k * call.samples + n) * input_len;
-                    layout.pack_image(arch, c, &tx[at..at + input_len], &mut timage);
-                    arch.dispatch(Dots::<T, K> { layout, routes: &routes, weights: &w, image: &timage, z: &mut z });
+                let packs_x = k + 1 == call.directions && n + 1 < call.samples;
+                let next = if packs_x { slice(call.x, n + 1, input_len) } else { &[] };
+                let tx = call.tx.map(|tx| slice(tx, k * call.samples + n, input_len));
+                let (weights, ahead) = (&tw[k], tx.unwrap_or(next));
+                arch.dispatch(Dots::<T, K> { layout, routes, weights, image: &image, z: &mut z, ahead });
+                if let Some(tx) = tx {
+                    layout.pack_image(arch, c, tx, &mut timage);
+                    let (weights, ahead) = (&w, next);
+                    arch.dispatch(Dots::<T, K> { layout, routes, weights, image: &timage, z: &mut z, ahead });
                 }
                 tp.fill(T::zero());
                 let (_, tb) = tensors(c, call.vectors, k);
@@ -362,9 +373,9 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
             let mut dimage = image.clone();
             let mut d = Vec::new();
             for (n, dx) in (group * GROUP..).zip(dx) {
-                routes.list(c, &layout, &call.route[n * output_len..(n + 1) * output_len]);
-                gather(&routes, &call.dp[n * output_len..(n + 1) * output_len], &mut d);
-                layout.pack_image(arch, c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
+                routes.list(c, &layout, slice(call.route, n, output_len));
+                gather(&routes, slice(call.dp, n, output_len), &mut d);
+                layout.pack_image(arch, c, slice(call.x, n, input_len), &mut image);
                 let dw = &mut partial.weights[..];
                 arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d: &d, image: &image, dw });
                 add_biases(&routes, &d, &mut partial.biases);
@@ -407,20 +418,20 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
             let (mut timage, mut tdimage) = (image.clone(), image.clone());
             let (mut d, mut td) = (Vec::new(), Vec::new());
             for (n, tdx) in (group * GROUP..).zip(tdx) {
-                routes.list(c, &layout, &call.route[n * output_len..(n + 1) * output_len]);
+                routes.list(c, &layout, slice(call.route, n, output_len));
                 if wants_tdx {
                     routes.sort_by_position();
                 }
                 let routes = &routes;
-                gather(routes, &call.dp[n * output_len..(n + 1) * output_len], &mut d);
-                layout.pack_image(arch, c, &call.x[n * input_len..(n + 1) * input_len], &mut image);
+                gather(routes, slice(call.dp, n, output_len), &mut d);
+                layout.pack_image(arch, c, slice(call.x, n, input_len), &mut image);
                 for k in 0..call.directions {
                     let at = k * call.samples + n;
-                    gather(routes, &call.tdp[at * output_len..(at + 1) * output_len], &mut td);
+                    gather(routes, slice(call.tdp, at, output_len), &mut td);
                     let (dw, biases) = partial.direction(c, &layout, k);
                     arch.dispatch(WeightSums::<T, K> { layout, routes, d: &td, image: &image, dw });
                     if let Some(tx) = call.tx {
-                        layout.pack_image(arch, c, &tx[at * input_len..(at + 1) * input_len], &mut timage);
+                        layout.pack_image(arch, c, slice(tx, at, input_len), &mut timage);
                         arch.dispatch(WeightSums::<T, K> { layout, routes, d: &d, image: &timage, dw });
                     }
                     add_biases(routes, &td, biases);

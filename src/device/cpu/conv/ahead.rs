@@ -1,0 +1,47 @@
+//! What comes next, fetched from memory while a kernel computes.
+
+use bytemuck::Pod;
+use std::slice::Chunks;
+
+/// Bytes that memory hands out at once.
+const LINE: usize = 64;
+
+/// A slice that is used soon, cut evenly: a core that waits for many lines at once stops altogether.
+pub struct Ahead<'a>(Chunks<'a, u8>);
+
+impl<'a> Ahead<'a> {
+    pub fn in_steps<T: Pod>(slice: &'a [T], steps: usize) -> Self {
+        let bytes = bytemuck::cast_slice::<T, u8>(slice);
+        Self(bytes.chunks(bytes.len().div_ceil(steps.max(1)).next_multiple_of(LINE).max(LINE)))
+    }
+
+    /// Asks for the next piece, into the second-level cache: the first is full of what the kernel works on.
+    #[inline(always)]
+    pub fn step(&mut self) {
+        for line in self.0.next().unwrap_or_default().chunks(LINE) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+                // SAFETY: every x86-64 has the instruction, and it may be given any address.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = line;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_cover_the_slice() {
+        for (len, steps) in [(0, 3), (1000, 1), (1000, 7), (1000, 10_000), (70, 0)] {
+            let slice = vec![0f32; len];
+            let Ahead(pieces) = Ahead::in_steps(&slice, steps);
+            assert!(pieces.len() <= steps.max(1));
+            assert_eq!(pieces.map(<[u8]>::len).sum::<usize>(), 4 * len);
+        }
+    }
+}
