@@ -199,8 +199,10 @@ pub struct Routes {
     pub last_patch: u32,
     /// Positions that some output was routed to: (patch, end of its entries in `members`).
     pub positions: Vec<(usize, usize)>,
-    /// (channel, entry), position after position.
-    pub members: Vec<(u32, u32)>,
+    /// Channels of those outputs, position after position.
+    pub members: Vec<u32>,
+    /// Index of each member in the sample's pooled outputs.
+    pub member_outputs: Vec<u32>,
     /// Scratch of the counting sort: entries of each position, then where its next one goes.
     counts: Vec<usize>,
 }
@@ -252,11 +254,13 @@ impl Routes {
             }
             *count = start;
         }
-        self.members.resize(self.outputs.len(), (0, 0));
+        self.members.resize(self.outputs.len(), 0);
+        self.member_outputs.resize(self.outputs.len(), 0);
         for oc in 0..self.starts.len() - 1 {
             for entry in self.starts[oc]..self.starts[oc + 1] {
                 let next = &mut self.counts[self.patches[entry] as usize + 1];
-                self.members[*next] = (oc as u32, entry as u32);
+                self.members[*next] = oc as u32;
+                self.member_outputs[*next] = self.outputs[entry];
                 *next += 1;
             }
         }

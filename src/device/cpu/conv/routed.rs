@@ -237,7 +237,7 @@ impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
 struct InputSums<'a, T, const K: usize, const N: usize> {
     layout: Layout,
     routes: &'a Routes,
-    /// Adjoints by entry of the routes; weights, block and row of taps first.
+    /// Adjoints by member of the positions, so that they stream; weights, block and row of taps first.
     sources: [(&'a [T], &'a [Line<T>]); N],
     /// Bordered image; what falls on the border is dropped later.
     dx: &'a mut [Line<T>],
@@ -257,14 +257,15 @@ impl<T: Scalar, const K: usize, const N: usize> InputSums<'_, T, K, N> {
             let mut first = 0;
             for &(patch, end) in &self.routes.positions {
                 let members = &self.routes.members[first..end];
+                let sources = sources.map(|(d, w)| (&d[first..end], w));
                 first = end;
                 let at = patch + ky * row;
                 let dx: &mut [Line<T>; K] = (&mut dx[at..at + K]).try_into().expect("K lines");
                 for e in (0..per_line::<T, S>()).step_by(E) {
                     let mut sums = [[T::splat(simd, T::zero()); E]; K];
-                    for &(oc, entry) in members {
+                    for (i, &oc) in members.iter().enumerate() {
                         for (d, w) in &sources {
-                            let d = T::splat(simd, d[entry as usize]);
+                            let d = T::splat(simd, d[i]);
                             // SAFETY: `oc` counts channels, and a slice holds K lines of each.
                             let w = unsafe { run::<T, K>(w, weights + oc as usize * K) };
                             for kx in 0..K {
@@ -374,13 +375,14 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
             let mut d = Vec::new();
             for (n, dx) in (group * GROUP..).zip(dx) {
                 routes.list(c, &layout, slice(call.route, n, output_len));
-                gather(&routes, slice(call.dp, n, output_len), &mut d);
+                gather(&routes.outputs, slice(call.dp, n, output_len), &mut d);
                 layout.pack_image(arch, c, slice(call.x, n, input_len), &mut image);
                 let dw = &mut partial.weights[..];
                 arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d: &d, image: &image, dw });
                 add_biases(&routes, &d, &mut partial.biases);
                 if let Some(dx) = dx.first_mut() {
                     routes.sort_by_position();
+                    gather(&routes.member_outputs, slice(call.dp, n, output_len), &mut d);
                     dimage.fill(Line::zero());
                     let sources = [(&d[..], &w[..])];
                     arch.dispatch(InputSums::<T, K, 1> { layout, routes: &routes, sources, dx: &mut dimage });
@@ -416,18 +418,19 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
             let mut routes = Routes::default();
             let mut image = vec![Line::zero(); layout.image];
             let (mut timage, mut tdimage) = (image.clone(), image.clone());
-            let (mut d, mut td) = (Vec::new(), Vec::new());
+            let (mut d, mut td, mut d_of_members) = (Vec::new(), Vec::new(), Vec::new());
             for (n, tdx) in (group * GROUP..).zip(tdx) {
                 routes.list(c, &layout, slice(call.route, n, output_len));
                 if wants_tdx {
                     routes.sort_by_position();
+                    gather(&routes.member_outputs, slice(call.dp, n, output_len), &mut d_of_members);
                 }
                 let routes = &routes;
-                gather(routes, slice(call.dp, n, output_len), &mut d);
+                gather(&routes.outputs, slice(call.dp, n, output_len), &mut d);
                 layout.pack_image(arch, c, slice(call.x, n, input_len), &mut image);
                 for k in 0..call.directions {
                     let at = k * call.samples + n;
-                    gather(routes, slice(call.tdp, at, output_len), &mut td);
+                    gather(&routes.outputs, slice(call.tdp, at, output_len), &mut td);
                     let (dw, biases) = partial.direction(c, &layout, k);
                     arch.dispatch(WeightSums::<T, K> { layout, routes, d: &td, image: &image, dw });
                     if let Some(tx) = call.tx {
@@ -437,7 +440,8 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                     add_biases(routes, &td, biases);
                     if let Some(tdx) = tdx.get_mut(k) {
                         tdimage.fill(Line::zero());
-                        let sources = [(&td[..], &w[..]), (&d[..], &tw[k][..])];
+                        gather(&routes.member_outputs, slice(call.tdp, at, output_len), &mut td);
+                        let sources = [(&td[..], &w[..]), (&d_of_members[..], &tw[k][..])];
                         arch.dispatch(InputSums::<T, K, 2> { layout, routes, sources, dx: &mut tdimage });
                         layout.unpack_image(arch, c, &tdimage, tdx);
                     }
@@ -449,10 +453,10 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
     Partial::add_all(c, &layout, &partials, call.products, call.directions);
 }
 
-/// The live entries of an adjoint (OC, H/2, W/2).
-fn gather<T: Scalar>(routes: &Routes, dp: &[T], d: &mut Vec<T>) {
+/// Some outputs of an adjoint (OC, H/2, W/2).
+fn gather<T: Scalar>(outputs: &[u32], dp: &[T], d: &mut Vec<T>) {
     d.clear();
-    d.extend(routes.outputs.iter().map(|&i| dp[i as usize]));
+    d.extend(outputs.iter().map(|&i| dp[i as usize]));
 }
 
 /// `db += sum dz`.
