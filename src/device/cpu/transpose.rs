@@ -3,6 +3,8 @@
 //! Squares of four channels by four pixels are transposed in registers, as many as fit. Compilers do not think of it: they move
 //! values one by one, which takes more than twice as long.
 
+#![allow(clippy::needless_range_loop, reason = "the loop over registers is unrolled as it stands")]
+
 use super::simd::{CHANNELS, Line, SIDE, SimdScalar};
 use pulp::Simd;
 
@@ -35,9 +37,9 @@ pub fn to_pixels<'a, T: SimdScalar, S: Simd>(
         for start in (0..width).step_by(T::lanes::<S>()) {
             let mut rows = [T::splat(simd, T::zeroed()); SIDE];
             // All four in turn, so that compilers unroll the loop and keep them in registers.
-            for (i, vector) in rows.iter_mut().enumerate() {
+            for i in 0..SIDE {
                 if first + i < channels {
-                    *vector = T::load_some::<S>(&row(first + i)[start..]);
+                    rows[i] = T::load_some::<S>(&row(first + i)[start..]);
                 }
             }
             for (i, vector) in T::transpose(simd, rows).iter().enumerate() {
