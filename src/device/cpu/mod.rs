@@ -4,6 +4,7 @@
 //! was computed in f32. Work is cut into pieces that do not depend on the number of threads, and partial sums are added
 //! in a fixed order, so a result has the same bits on one core and on sixty-four.
 
+mod ahead;
 mod conv;
 mod dense;
 mod loss;

@@ -1,7 +1,6 @@
 //! The conv block: [`direct`] forward pass and [`routed`] tangents and adjoints where they pay, [`im2col`] and matrix
 //! products elsewhere.
 
-mod ahead;
 mod direct;
 mod im2col;
 mod layout;

@@ -14,8 +14,8 @@
 #![allow(clippy::needless_range_loop, reason = "index loops over registers read like the products they are")]
 
 use super::GROUP;
-use super::ahead::Ahead;
 use super::layout::{Layout, Routes};
+use crate::device::cpu::ahead::Ahead;
 use crate::device::cpu::simd::{CHANNELS, Line, SimdScalar};
 use crate::device::cpu::{CpuDevice, by_sample};
 use crate::device::{ConvBackward, ConvTangent, ConvTangentBackward, Scalar};

@@ -69,7 +69,10 @@ fn is_on<T: Scalar>(layer: &Dense, y: T) -> bool {
 
 /// `dy <- m dy`.
 fn mask<T: Scalar>(layer: &Dense, y: &[T], dy: &mut [T]) {
-    dy.iter_mut().zip(y).filter(|(_, y)| !is_on(layer, **y)).for_each(|(dy, _)| *dy = T::zero());
+    let rows = dy.par_chunks_exact_mut(layer.outputs).zip(y.par_chunks_exact(layer.outputs));
+    rows.for_each(|(dy, y)| {
+        dy.iter_mut().zip(y).for_each(|(dy, &y)| *dy = if is_on(layer, y) { *dy } else { T::zero() })
+    });
 }
 
 /// `db += sum dz`.

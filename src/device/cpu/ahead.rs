@@ -15,19 +15,25 @@ impl<'a> Ahead<'a> {
         Self(bytes.chunks(bytes.len().div_ceil(steps.max(1)).next_multiple_of(LINE).max(LINE)))
     }
 
-    /// Asks for the next piece, into the second-level cache: the first is full of what the kernel works on.
+    /// Asks for the next piece.
     #[inline(always)]
     pub fn step(&mut self) {
-        for line in self.0.next().unwrap_or_default().chunks(LINE) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-                // SAFETY: every x86-64 has the instruction, and it may be given any address.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            let _ = line;
+        prefetch(self.0.next().unwrap_or_default());
+    }
+}
+
+/// Asks for a slice, into the second-level cache: the first is full of what a kernel works on.
+#[inline(always)]
+pub fn prefetch<T: Pod>(slice: &[T]) {
+    for line in bytemuck::cast_slice::<T, u8>(slice).chunks(LINE) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            // SAFETY: every x86-64 has the instruction, and it may be given any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
     }
 }
 

@@ -1,0 +1,117 @@
+//! Which units of a layer are on for which samples, one bit each.
+
+use super::SAMPLES;
+use crate::device::Scalar;
+use crate::device::cpu::dense::is_on;
+use crate::network::Dense;
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Bits a word.
+const WORD: usize = u64::BITS as usize;
+
+/// A bit for each sample and unit.
+pub struct Gates {
+    samples: usize,
+    /// Words a sample.
+    words: usize,
+    bits: Vec<u64>,
+}
+
+impl Gates {
+    /// The gates of a layer's outputs `y` (N, O).
+    pub fn new<T: Scalar>(layer: &Dense, samples: usize, y: &[T]) -> Self {
+        let words = layer.outputs.div_ceil(WORD);
+        let mut bits = vec![0; samples * words];
+        let rows = y[..samples * layer.outputs].par_chunks_exact(layer.outputs);
+        bits.par_chunks_exact_mut(words).zip(rows).for_each(|(bits, y)| {
+            for (word, y) in bits.iter_mut().zip(y.chunks(WORD)) {
+                *word = (0..).zip(y).fold(0, |word, (unit, &y)| word | u64::from(is_on(layer, y)) << unit);
+            }
+        });
+        Self { samples, words, bits }
+    }
+
+    /// The units of a sample, as words.
+    fn of(&self, sample: usize) -> &[u64] {
+        &self.bits[sample * self.words..][..self.words]
+    }
+
+    /// Whether a unit is on for a sample.
+    pub fn is_on(&self, sample: usize, unit: usize) -> bool {
+        self.of(sample)[unit / WORD] >> (unit % WORD) & 1 == 1
+    }
+
+    /// Those of some units, counted from their first, that are on for one of the samples at least.
+    pub fn on_for_any(&self, samples: &[usize], units: Range<usize>) -> Vec<usize> {
+        assert_eq!(units.start % WORD, 0);
+        let mut list = Vec::with_capacity(units.len());
+        for first in units.clone().step_by(WORD) {
+            let mut word = samples.iter().fold(0, |word, &s| word | self.of(s)[first / WORD]);
+            while word != 0 {
+                list.push(first - units.start + word.trailing_zeros() as usize);
+                word &= word - 1;
+            }
+        }
+        list
+    }
+
+    /// Bit i is whether unit `units.start + i` is on for the sample.
+    pub fn of_units(&self, sample: usize, units: Range<usize>) -> u32 {
+        assert!(units.len() <= 32 && units.start % WORD + units.len() <= WORD, "the units lie in one word");
+        let mask = (1u64 << units.len()) - 1;
+        (self.of(sample)[units.start / WORD] >> (units.start % WORD) & mask) as u32
+    }
+
+    /// For each unit, whether it is on for sample `samples.start + i` as bit i.
+    pub fn of_samples(&self, samples: Range<usize>, units: usize) -> Vec<u32> {
+        assert!(samples.len() <= 32);
+        let mut masks = vec![0; units];
+        for (i, sample) in samples.enumerate() {
+            for (masks, word) in masks.chunks_mut(WORD).zip(self.of(sample)) {
+                (0..).zip(masks).for_each(|(unit, mask)| *mask |= ((word >> unit & 1) as u32) << i);
+            }
+        }
+        masks
+    }
+
+    /// The samples in an order in which each four share as many of their units as a greedy search can find.
+    pub fn by_similarity(&self) -> Vec<usize> {
+        Arch::new().dispatch(BySimilarity(self))
+    }
+}
+
+/// Dispatched for the instruction that counts bits.
+struct BySimilarity<'a>(&'a Gates);
+
+impl WithSimd for BySimilarity<'_> {
+    type Output = Vec<usize>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<usize> {
+        let gates = self.0;
+        let mut left: Vec<usize> = (0..gates.samples).collect();
+        let mut order = Vec::with_capacity(gates.samples);
+        let mut union = vec![0u64; gates.words];
+        while !left.is_empty() {
+            let is_first = order.len() % SAMPLES == 0;
+            let mut best = 0;
+            if is_first {
+                union.fill(0);
+            } else {
+                let mut fewest = u32::MAX;
+                for (i, &s) in left.iter().enumerate() {
+                    let added = gates.of(s).iter().zip(&union).map(|(bits, union)| (bits & !union).count_ones()).sum();
+                    if added < fewest {
+                        (best, fewest) = (i, added);
+                    }
+                }
+            }
+            let next = left.remove(best);
+            union.iter_mut().zip(gates.of(next)).for_each(|(union, bits)| *union |= bits);
+            order.push(next);
+        }
+        order
+    }
+}

@@ -1,0 +1,187 @@
+//! The gated kernels: dot products and sums over tiles, in registers.
+
+#![allow(clippy::needless_range_loop, reason = "index loops over registers read like the products they are")]
+
+use super::{ENTRIES, SAMPLES, SUM_RUN};
+use crate::device::Scalar;
+use crate::device::cpu::matrix::Mat;
+use crate::device::cpu::simd::{CHANNELS, Line};
+use pulp::{Simd, WithSimd};
+
+/// Some columns of some rows of `N` matrices, in aligned lines: a run of the first row of each, then of the second, ...
+/// Columns that the matrices do not have are zero.
+pub struct Tile<T, const N: usize> {
+    pub lines: Vec<Line<T>>,
+    run: usize,
+}
+
+impl<T: Scalar, const N: usize> Tile<T, N> {
+    pub fn new(rows: usize, run: usize) -> Self {
+        Self { lines: vec![Line::zero(); rows * N * run], run }
+    }
+
+    pub fn fill(&mut self, matrices: [Mat<'_, T>; N], rows: impl Iterator<Item = usize>, first_column: usize) {
+        let mut runs = self.lines.chunks_exact_mut(self.run);
+        for row in rows {
+            for (matrix, run) in matrices.iter().zip(&mut runs) {
+                let from = &matrix.row(row)[first_column..];
+                let to = T::scalars_mut(run);
+                let (to, rest) = to.split_at_mut(from.len().min(to.len()));
+                to.copy_from_slice(&from[..to.len()]);
+                rest.fill(T::zero());
+            }
+        }
+    }
+}
+
+/// `z[i][s] += weights_unit . x_s` for the i-th unit of a list and a team of samples.
+pub struct Dots<'a, T, const N: usize> {
+    /// Rows of `weights`.
+    pub list: &'a [usize],
+    pub weights: &'a [Line<T>],
+    pub x: &'a [Line<T>],
+    /// By entry of the list.
+    pub z: &'a mut [[T; SAMPLES]],
+}
+
+impl<T: Scalar, const N: usize> Dots<'_, T, N> {
+    /// `R` units at once.
+    #[inline(always)]
+    fn some<S: Simd, const R: usize>(
+        simd: S,
+        list: &[usize],
+        weights: &[T::Vector<S>],
+        x: &[T::Vector<S>],
+        z: &mut [[T; SAMPLES]],
+    ) {
+        let len = x.len() / SAMPLES;
+        let mut rows = [x; R];
+        for r in 0..R {
+            rows[r] = &weights[list[r] * len..][..len];
+        }
+        let mut samples = [x; SAMPLES];
+        for s in 0..SAMPLES {
+            samples[s] = &x[s * len..][..len];
+        }
+        let mut sums = [[T::splat(simd, T::zero()); SAMPLES]; R];
+        for i in 0..len {
+            for r in 0..R {
+                for s in 0..SAMPLES {
+                    sums[r][s] = T::vfma(simd, rows[r][i], samples[s][i], sums[r][s]);
+                }
+            }
+        }
+        for r in 0..R {
+            let sums = T::vsums(simd, sums[r]);
+            for s in 0..SAMPLES {
+                z[r][s] += sums[s];
+            }
+        }
+    }
+
+    /// All units of a list, `R` at once.
+    #[inline(always)]
+    fn all<S: Simd, const R: usize>(self, simd: S) {
+        let weights = T::vectors::<S>(T::scalars(self.weights));
+        let x = T::vectors::<S>(T::scalars(self.x));
+        let whole = self.list.len() / R * R;
+        for (list, z) in self.list.chunks_exact(R).zip(self.z.chunks_exact_mut(R)) {
+            Self::some::<S, R>(simd, list, weights, x, z);
+        }
+        for (list, z) in self.list[whole..].chunks_exact(1).zip(self.z[whole..].chunks_exact_mut(1)) {
+            Self::some::<S, 1>(simd, list, weights, x, z);
+        }
+    }
+}
+
+impl<T: Scalar, const N: usize> WithSimd for Dots<'_, T, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if S::REGISTER_COUNT >= 32 { self.all::<S, 6>(simd) } else { self.all::<S, 2>(simd) }
+    }
+}
+
+/// Two receivers: the bits of the givers that give to both, and of those that give to one alone.
+#[derive(Clone, Copy)]
+pub struct Pair {
+    pub both: u32,
+    pub alone: [u32; 2],
+}
+
+/// `z_r += sum over the entries e of a group of coefficient(r, e) x_e`, for each pair of receivers.
+///
+/// Giver g of a group has entries `N g` to `N g + N - 1`: its rows of `N` matrices.
+pub struct Sums<'a, T, const N: usize> {
+    pub pairs: &'a [Pair],
+    /// For each receiver.
+    pub coefficients: &'a [[T; ENTRIES]],
+    /// A run of each entry.
+    pub x: &'a [Line<T>],
+    /// A run for each receiver.
+    pub z: &'a mut [Line<T>],
+}
+
+impl<T: Scalar, const N: usize> Sums<'_, T, N> {
+    /// Adds to `V` vectors of `R` receivers what those of `givers` give them.
+    #[inline(always)]
+    fn add<S: Simd, const R: usize, const V: usize>(
+        simd: S,
+        mut givers: u32,
+        x: &[T::Vector<S>],
+        run: usize,
+        coefficients: [&[T; ENTRIES]; R],
+        sums: [&mut [T::Vector<S>; V]; R],
+    ) {
+        while givers != 0 {
+            let giver = givers.trailing_zeros() as usize % (ENTRIES / N);
+            givers &= givers - 1;
+            for entry in giver * N..(giver + 1) * N {
+                let x = &x[entry * run..][..V];
+                let mut c = [T::splat(simd, T::zero()); R];
+                for r in 0..R {
+                    c[r] = T::splat(simd, coefficients[r][entry]);
+                }
+                for v in 0..V {
+                    for r in 0..R {
+                        sums[r][v] = T::vfma(simd, c[r], x[v], sums[r][v]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn all<S: Simd, const V: usize>(self, simd: S) {
+        let x = T::vectors::<S>(T::scalars(self.x));
+        // Vectors of a run.
+        let run = SUM_RUN * CHANNELS / T::lanes::<S>();
+        let coefficients = self.coefficients.as_chunks::<2>().0;
+        for ((pair, c), z) in self.pairs.iter().zip(coefficients).zip(self.z.chunks_exact_mut(2 * SUM_RUN)) {
+            let (z0, z1) = T::vectors_mut::<S>(T::scalars_mut(z)).split_at_mut(run);
+            for first in (0..run).step_by(V) {
+                let (z0, z1) = (&mut z0[first..first + V], &mut z1[first..first + V]);
+                let mut sums = [[T::splat(simd, T::zero()); V]; 2];
+                sums[0].copy_from_slice(z0);
+                sums[1].copy_from_slice(z1);
+                let [s0, s1] = &mut sums;
+                let x = &x[first..];
+                Self::add::<S, 2, V>(simd, pair.both, x, run, [&c[0], &c[1]], [s0, s1]);
+                Self::add::<S, 1, V>(simd, pair.alone[0], x, run, [&c[0]], [s0]);
+                Self::add::<S, 1, V>(simd, pair.alone[1], x, run, [&c[1]], [s1]);
+                z0.copy_from_slice(&sums[0]);
+                z1.copy_from_slice(&sums[1]);
+            }
+        }
+    }
+}
+
+impl<T: Scalar, const N: usize> WithSimd for Sums<'_, T, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if S::REGISTER_COUNT >= 32 { self.all::<S, 14>(simd) } else { self.all::<S, 7>(simd) }
+    }
+}
