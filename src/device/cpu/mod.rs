@@ -3,6 +3,8 @@
 //! It is the reference that tests the GPU kernels, the fast path of a machine with no GPU and, in f64, the judge of what
 //! was computed in f32. Work is cut into pieces that do not depend on the number of threads, and partial sums are added
 //! in a fixed order, so a result has the same bits on one core and on sixty-four.
+//!
+//! Vectors are as wide as the machine's; `EIGENSCOPE_SIMD=avx2` or `scalar` makes them narrower.
 
 mod ahead;
 mod conv;
@@ -48,12 +50,8 @@ impl<T: Scalar> Device for CpuDevice<T> {
     }
 
     fn zeros(&self, len: usize) -> Result<Vec<T>> {
-        let mut buffer = Vec::new();
-        buffer.try_reserve_exact(len).map_err(|_| {
-            crate::Error::Device(format!("the CPU has no {} MiB to spare", (len * size_of::<T>()) >> 20))
-        })?;
-        buffer.resize(len, T::zero());
-        Ok(buffer)
+        bytemuck::allocation::try_zeroed_vec(len)
+            .map_err(|()| crate::Error::Device(format!("the CPU has no {} MiB to spare", (len * size_of::<T>()) >> 20)))
     }
 
     fn codes(&self, len: usize) -> Result<Vec<u8>> {

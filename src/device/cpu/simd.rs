@@ -1,7 +1,25 @@
 //! Vectors of f32 or f64 under pulp's run-time choice of instructions, and cache lines of channels.
 
 use bytemuck::{Pod, Zeroable};
-use pulp::Simd;
+use pulp::{Arch, Simd};
+use std::sync::LazyLock;
+
+/// The widest instructions of this machine, or narrower ones if `EIGENSCOPE_SIMD` names them: `avx2` or `scalar`.
+pub fn arch() -> Arch {
+    static ARCH: LazyLock<Arch> = LazyLock::new(|| {
+        let Some(name) = std::env::var_os("EIGENSCOPE_SIMD") else { return Arch::new() };
+        match name.to_str() {
+            Some("scalar") => Arch::Scalar,
+            #[cfg(target_arch = "x86_64")]
+            Some("avx2") => pulp::x86::V3::try_new().map_or_else(Arch::new, Arch::V3),
+            _ => {
+                log::warn!("EIGENSCOPE_SIMD={name:?} is ignored: it may be scalar, or avx2 on x86-64");
+                Arch::new()
+            }
+        }
+    });
+    *ARCH
+}
 
 /// Channels a line.
 pub const CHANNELS: usize = 16;
@@ -208,7 +226,7 @@ simd_scalar!(
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use pulp::{Arch, Scalar, WithSimd};
+    use pulp::{Scalar, WithSimd};
     use std::fmt::Debug;
     use std::marker::PhantomData;
 
@@ -251,7 +269,7 @@ pub mod tests {
         if let Some(simd) = pulp::x86::V3::try_new() {
             pulp::Simd::vectorize(simd, op());
         }
-        Arch::new().dispatch(op());
+        arch().dispatch(op());
     }
 
     #[test]

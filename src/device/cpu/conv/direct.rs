@@ -8,11 +8,11 @@
 
 use super::GROUP;
 use crate::device::cpu::CpuDevice;
-use crate::device::cpu::simd::{CHANNELS, Line};
+use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::cpu::transpose::{to_channels, to_channels_anyhow};
 use crate::device::{ConvForward, DEAD, Scalar};
 use crate::network::Conv;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Positions of a pooling window.
@@ -29,7 +29,7 @@ pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, CpuDevice<T>>) 
     let shape = Shape::new(c);
     let weights = shape.pack_weights(c, &call.theta[c.weight..c.weight + c.weight_len()]);
     let biases = &call.theta[c.bias..c.bias + c.out_channels];
-    let arch = Arch::new();
+    let arch = arch();
     let (input_len, len) = (c.input_len(), c.output_len());
     let outputs = call.p[..call.samples * len].par_chunks_mut(GROUP * len);
     let routes = call.route[..call.samples * len].par_chunks_mut(GROUP * len);

@@ -16,11 +16,11 @@
 use super::GROUP;
 use super::layout::{Layout, Routes};
 use crate::device::cpu::ahead::Ahead;
-use crate::device::cpu::simd::{CHANNELS, Line, SimdScalar};
+use crate::device::cpu::simd::{CHANNELS, Line, SimdScalar, arch};
 use crate::device::cpu::{CpuDevice, by_sample};
 use crate::device::{ConvBackward, ConvTangent, ConvTangentBackward, Scalar};
 use crate::network::Conv;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 type Cpu<T> = CpuDevice<T>;
@@ -316,7 +316,7 @@ fn slice<T>(array: &[T], at: usize, len: usize) -> &[T] {
 
 pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call: ConvTangent<'_, Cpu<T>>) {
     assert_eq!(layout.kernel, K);
-    let arch = Arch::new();
+    let arch = arch();
     let (input_len, output_len) = (c.input_len(), c.output_len());
     let pack = |vector: &[T]| layout.pack_weights(c, vector, Layout::by_channel);
     let w = pack(tensors(c, call.theta, 0).0);
@@ -358,7 +358,7 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call:
 
 pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call: ConvBackward<'_, Cpu<T>>) {
     assert_eq!(layout.kernel, K);
-    let arch = Arch::new();
+    let arch = arch();
     let (input_len, output_len) = (c.input_len(), c.output_len());
     let w = layout.pack_weights(c, tensors(c, call.theta, 0).0, Layout::by_row);
     let mut none = vec![];
@@ -401,7 +401,7 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
     call: ConvTangentBackward<'_, Cpu<T>>,
 ) {
     assert_eq!(layout.kernel, K);
-    let arch = Arch::new();
+    let arch = arch();
     let (input_len, output_len) = (c.input_len(), c.output_len());
     let pack = |vector: &[T]| layout.pack_weights(c, vector, Layout::by_row);
     let w = pack(tensors(c, call.theta, 0).0);

@@ -3,8 +3,9 @@
 use super::SAMPLES;
 use crate::device::Scalar;
 use crate::device::cpu::dense::is_on;
+use crate::device::cpu::simd::arch;
 use crate::network::Dense;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -78,7 +79,7 @@ impl Gates {
 
     /// The samples in an order in which each four share as many of their units as a greedy search can find.
     pub fn by_similarity(&self) -> Vec<usize> {
-        Arch::new().dispatch(BySimilarity(self))
+        arch().dispatch(BySimilarity(self))
     }
 }
 

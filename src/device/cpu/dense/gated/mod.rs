@@ -20,12 +20,11 @@ mod kernels;
 
 use super::{Cpu, Mat, MatMut, for_each_block, matrices_mut, tensors, weights_mut};
 use crate::device::cpu::ahead::prefetch;
-use crate::device::cpu::simd::{CHANNELS, Line};
+use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::{DenseBackward, DenseTangent, DenseTangentBackward, Scalar};
 use crate::network::Dense;
 use gates::Gates;
 use kernels::{Dots, Pair, Sums, Tile};
-use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -111,7 +110,7 @@ fn dots<'a, T: Scalar, const N: usize>(
 ) {
     let columns = x(0)[0].column_count();
     let samples = gates.by_similarity();
-    let arch = Arch::new();
+    let arch = arch();
     for_each_block(ys, UNITS, |k, start, mut y| {
         let units = start..start + y.row(0).len();
         let mut teams: Vec<_> = samples
@@ -225,7 +224,7 @@ fn sums<'a, 'b, T: Scalar, const N: usize>(
             Gifts::new(receivers, givers, gates, c(k))
         })
         .collect();
-    let arch = Arch::new();
+    let arch = arch();
     for_each_block(ys.into_iter(), SUM_WIDTH, |k, start, mut y| {
         let mut tile = Tile::<T, N>::new(size, SUM_RUN);
         let mut z = vec![Line::zero(); y.row_count().next_multiple_of(2) * SUM_RUN];
