@@ -1,10 +1,10 @@
 //! What the routed kernels work on: zero-bordered images and weights in lines of channels, and lists of live outputs.
 
-use crate::device::cpu::simd::{CHANNELS, Line};
+use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::cpu::transpose::{to_channels, to_pixels};
 use crate::device::{DEAD, Scalar};
 use crate::network::Conv;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 /// Sizes of the packed arrays, counted in lines.
 ///
@@ -52,8 +52,8 @@ impl Layout {
     }
 
     /// Copies a sample (IC, H, W) into the inside of a bordered image; the border stays as it is.
-    pub fn pack_image<T: Scalar>(&self, arch: Arch, c: &Conv, sample: &[T], image: &mut [Line<T>]) {
-        arch.dispatch(Pack { layout: self, c, sample, image });
+    pub fn pack_image<T: Scalar>(&self, c: &Conv, sample: &[T], image: &mut [Line<T>]) {
+        arch().dispatch(Pack { layout: self, c, sample, image });
     }
 
     #[inline(always)]
@@ -91,8 +91,8 @@ impl Layout {
     }
 
     /// Copies the inside of a bordered image to a sample (IC, H, W).
-    pub fn unpack_image<T: Scalar>(&self, arch: Arch, c: &Conv, image: &[Line<T>], sample: &mut [T]) {
-        arch.dispatch(Unpack { layout: self, c, image, sample });
+    pub fn unpack_image<T: Scalar>(&self, c: &Conv, image: &[Line<T>], sample: &mut [T]) {
+        arch().dispatch(Unpack { layout: self, c, image, sample });
     }
 
     /// Where the line of (output channel, block, ky, kx) lies when the output channel comes first.

@@ -329,7 +329,7 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call:
         let mut z = Vec::new();
         for (n, tp) in (group * GROUP..).zip(tp) {
             routes.list(c, &layout, slice(call.route, n, output_len));
-            layout.pack_image(arch, c, slice(call.x, n, input_len), &mut image);
+            layout.pack_image(c, slice(call.x, n, input_len), &mut image);
             for (k, tp) in tp.iter_mut().enumerate() {
                 let routes = &routes;
                 z.clear();
@@ -340,7 +340,7 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call:
                 let (weights, ahead) = (&tw[k], tx.unwrap_or(next));
                 arch.dispatch(Dots::<T, K> { layout, routes, weights, image: &image, z: &mut z, ahead });
                 if let Some(tx) = tx {
-                    layout.pack_image(arch, c, tx, &mut timage);
+                    layout.pack_image(c, tx, &mut timage);
                     let (weights, ahead) = (&w, next);
                     arch.dispatch(Dots::<T, K> { layout, routes, weights, image: &timage, z: &mut z, ahead });
                 }
@@ -376,7 +376,7 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
             for (n, dx) in (group * GROUP..).zip(dx) {
                 routes.list(c, &layout, slice(call.route, n, output_len));
                 gather(&routes.outputs, slice(call.dp, n, output_len), &mut d);
-                layout.pack_image(arch, c, slice(call.x, n, input_len), &mut image);
+                layout.pack_image(c, slice(call.x, n, input_len), &mut image);
                 let dw = &mut partial.weights[..];
                 arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d: &d, image: &image, dw });
                 add_biases(&routes, &d, &mut partial.biases);
@@ -386,7 +386,7 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
                     dimage.fill(Line::zero());
                     let sources = [(&d[..], &w[..])];
                     arch.dispatch(InputSums::<T, K, 1> { layout, routes: &routes, sources, dx: &mut dimage });
-                    layout.unpack_image(arch, c, &dimage, dx);
+                    layout.unpack_image(c, &dimage, dx);
                 }
             }
             partial
@@ -427,14 +427,14 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                 }
                 let routes = &routes;
                 gather(&routes.outputs, slice(call.dp, n, output_len), &mut d);
-                layout.pack_image(arch, c, slice(call.x, n, input_len), &mut image);
+                layout.pack_image(c, slice(call.x, n, input_len), &mut image);
                 for k in 0..call.directions {
                     let at = k * call.samples + n;
                     gather(&routes.outputs, slice(call.tdp, at, output_len), &mut td);
                     let (dw, biases) = partial.direction(c, &layout, k);
                     arch.dispatch(WeightSums::<T, K> { layout, routes, d: &td, image: &image, dw });
                     if let Some(tx) = call.tx {
-                        layout.pack_image(arch, c, slice(tx, at, input_len), &mut timage);
+                        layout.pack_image(c, slice(tx, at, input_len), &mut timage);
                         arch.dispatch(WeightSums::<T, K> { layout, routes, d: &d, image: &timage, dw });
                     }
                     add_biases(routes, &td, biases);
@@ -443,7 +443,7 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                         gather(&routes.member_outputs, slice(call.tdp, at, output_len), &mut td);
                         let sources = [(&td[..], &w[..]), (&d_of_members[..], &tw[k][..])];
                         arch.dispatch(InputSums::<T, K, 2> { layout, routes, sources, dx: &mut tdimage });
-                        layout.unpack_image(arch, c, &tdimage, tdx);
+                        layout.unpack_image(c, &tdimage, tdx);
                     }
                 }
             }
