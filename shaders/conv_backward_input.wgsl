@@ -12,9 +12,19 @@
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>; // (N, IC, H, W)
 
-// The adjoint at a position, of the window at `at`; `bit` is the code that the window has if it was routed there.
-fn dz(at: u32, bit: u32) -> f32 {
-    return select(0.0, dp[at], route[at] == bit);
+// A pooled cell's adjoint and its route code.
+struct Cell {
+    value: f32,
+    code: u32,
+}
+
+fn cell(at: u32) -> Cell {
+    return Cell(dp[at], route[at]);
+}
+
+// What of it belongs at the position with this code.
+fn at_position(cell: Cell, code: u32) -> f32 {
+    return select(0.0, cell.value, cell.code == code);
 }
 
 #rows weight_rows weights
@@ -42,13 +52,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let lower = plane + row_cell(y - ky + 1u);
             let upper_bit = row_bit(y - ky);
             let lower_bit = row_bit(y - ky + 1u);
-            var cell = column_cell(x + 1u);
+            var upper_cell = cell(upper + column_cell(x + 1u));
+            var lower_cell = cell(lower + column_cell(x + 1u));
             var bit = column_bit(x + 1u);
-            var right = vec2(dz(upper + cell, upper_bit + bit), dz(lower + cell, lower_bit + bit));
+            var right = vec2(at_position(upper_cell, upper_bit + bit), at_position(lower_cell, lower_bit + bit));
             for (var kx = 0u; kx < layer.kernel; kx++) {
-                cell = column_cell(x - kx);
+                // A cell has two columns of positions, and the right one comes first.
+                if (x - kx) % 2u == 1u {
+                    upper_cell = cell(upper + column_cell(x - kx));
+                    lower_cell = cell(lower + column_cell(x - kx));
+                }
                 bit = column_bit(x - kx);
-                let left = vec2(dz(upper + cell, upper_bit + bit), dz(lower + cell, lower_bit + bit));
+                let left = vec2(at_position(upper_cell, upper_bit + bit), at_position(lower_cell, lower_bit + bit));
                 sums = add_tile(sums, weight_rows(w, rows), vec4(left.x, right.x, left.y, right.y));
                 right = left;
                 w += step;

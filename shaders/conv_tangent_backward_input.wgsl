@@ -13,10 +13,19 @@
 @group(0) @binding(3) var<storage, read> tdp: array<f32>; // (K, N, OC, PH, PW)
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>; // tdx (K, N, IC, H, W)
 
-// The adjoint and its tangent at a position, of the window at `at`; `bit` is the code that the window has if it was routed
-// there.
-fn dz(at: u32, tangents: u32, bit: u32) -> vec2<f32> {
-    return select(vec2(0.0), vec2(dp[at], tdp[tangents + at]), route[at] == bit);
+// A pooled cell's adjoint, its tangent and its route code.
+struct Cell {
+    values: vec2<f32>,
+    code: u32,
+}
+
+fn cell(at: u32, tangents: u32) -> Cell {
+    return Cell(vec2(dp[at], tdp[tangents + at]), route[at]);
+}
+
+// What of it belongs at the position with this code.
+fn at_position(cell: Cell, code: u32) -> vec2<f32> {
+    return select(vec2(0.0), cell.values, cell.code == code);
 }
 
 #rows weight_rows weights
@@ -47,15 +56,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let lower = plane + row_cell(y - ky + 1u);
             let upper_bit = row_bit(y - ky);
             let lower_bit = row_bit(y - ky + 1u);
-            var cell = column_cell(x + 1u);
+            var upper_cell = cell(upper + column_cell(x + 1u), tangents);
+            var lower_cell = cell(lower + column_cell(x + 1u), tangents);
             var bit = column_bit(x + 1u);
-            var upper_right = dz(upper + cell, tangents, upper_bit + bit);
-            var lower_right = dz(lower + cell, tangents, lower_bit + bit);
+            var upper_right = at_position(upper_cell, upper_bit + bit);
+            var lower_right = at_position(lower_cell, lower_bit + bit);
             for (var kx = 0u; kx < layer.kernel; kx++) {
-                cell = column_cell(x - kx);
+                // A cell has two columns of positions, and the right one comes first.
+                if (x - kx) % 2u == 1u {
+                    upper_cell = cell(upper + column_cell(x - kx), tangents);
+                    lower_cell = cell(lower + column_cell(x - kx), tangents);
+                }
                 bit = column_bit(x - kx);
-                let upper_left = dz(upper + cell, tangents, upper_bit + bit);
-                let lower_left = dz(lower + cell, tangents, lower_bit + bit);
+                let upper_left = at_position(upper_cell, upper_bit + bit);
+                let lower_left = at_position(lower_cell, lower_bit + bit);
                 let adjoints = vec4(upper_left.x, upper_right.x, lower_left.x, lower_right.x);
                 let tadjoints = vec4(upper_left.y, upper_right.y, lower_left.y, lower_right.y);
                 sums = add_pair(sums, weight_rows(w, rows), tadjoints, weight_rows(vector + w, rows), adjoints);

@@ -26,11 +26,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let ph = layer.height / 2u;
     let pw = layer.width / 2u;
     let columns = layer.in_channels * layer.kernel * layer.kernel;
-    let step = tap_step(columns);
-    let column = group.x * COLUMNS + lane;
-    if lane >= step || past_end(column, lane, columns) { return; }
+    let column = first_column(group.x, lane);
+    if past_end(column, lane, columns) { return; }
     let width = bordered_width();
-    let reach = tap_offsets(column, step, columns);
+    let reach = tap_offsets(column, columns);
 
     let row = group.y * ROWS;
     let rows = row_offsets(lane, layer.out_channels - row, ph * pw);
@@ -62,6 +61,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     // By all lanes, which may hand each other their rows.
     let biases = row_sums(live);
-    store_tile(pair, row, column, step, sums);
+    store_tile(pair, row, column, sums);
     if column == 0u { store_biases(pair, row, biases); }
 }

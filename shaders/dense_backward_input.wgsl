@@ -18,13 +18,13 @@ fn store(direction: u32, n: u32, i: u32, sum: f32) {
 #rows adjoints dzt
 
 fn columns(at: u32) -> vec4<f32> {
-    return vec4(theta[at], theta[at + 64u], theta[at + 128u], theta[at + 192u]);
+    return vec4(theta[at], theta[at + COLUMN_STEP], theta[at + 2u * COLUMN_STEP], theta[at + 3u * COLUMN_STEP]);
 }
 
 // Rows are samples, columns inputs.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let column = group.x * COLUMNS + lane;
+    let column = first_column(group.x, lane);
     if past_end(column, lane, layer.inputs) { return; }
     let row = (layer.base + group.y) * ROWS;
     let step = (layer.samples + ROWS - 1u) / ROWS * ROWS;
@@ -33,5 +33,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var o = layer.begin; o < layer.end; o++) {
         sums = add_tile(sums, adjoints(o * step + row, rows), columns(layer.weight + o * layer.inputs + column));
     }
-    store_tile(0u, row, column, 64u, sums);
+    store_tile(0u, row, column, sums);
 }

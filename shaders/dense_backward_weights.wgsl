@@ -17,13 +17,13 @@ fn store(direction: u32, o: u32, i: u32, sum: f32) {
 #rows adjoints dz
 
 fn columns(at: u32) -> vec4<f32> {
-    return vec4(x[at], x[at + 64u], x[at + 128u], x[at + 192u]);
+    return vec4(x[at], x[at + COLUMN_STEP], x[at + 2u * COLUMN_STEP], x[at + 3u * COLUMN_STEP]);
 }
 
 // Rows are outputs, columns inputs.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let column = group.x * COLUMNS + lane;
+    let column = first_column(group.x, lane);
     if past_end(column, lane, layer.inputs) { return; }
     let row = (layer.base + group.y) * ROWS;
     let rows = row_offsets(lane, ROWS, 1u);
@@ -32,5 +32,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let z = n * layer.outputs + row;
         sums = add_tile(sums, adjoints(z, rows), columns(n * layer.inputs + column));
     }
-    store_tile(0u, row, column, 64u, sums);
+    store_tile(0u, row, column, sums);
 }

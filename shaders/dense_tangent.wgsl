@@ -22,7 +22,7 @@ fn store(direction: u32, o: u32, n: u32, sum: f32) {
 #row_quads tangent_weights vectors
 
 fn columns(at: u32) -> vec4<f32> {
-    return vec4(xt[at], xt[at + 64u], xt[at + 128u], xt[at + 192u]);
+    return vec4(xt[at], xt[at + COLUMN_STEP], xt[at + 2u * COLUMN_STEP], xt[at + 3u * COLUMN_STEP]);
 }
 
 fn four_columns(at: u32) -> mat4x4<f32> {
@@ -33,7 +33,7 @@ fn four_columns(at: u32) -> mat4x4<f32> {
 // Rows are outputs, columns samples; four steps of the sum at a time, so that a row's weights are loaded four at a time.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let column = group.x * COLUMNS + lane;
+    let column = first_column(group.x, lane);
     if past_end(column, lane, layer.samples) { return; }
     let row = (layer.base + group.y) * ROWS;
     let direction = group.z % layer.directions;
@@ -53,5 +53,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let at = tangents + i * layer.samples + column;
         sums = add_quads(sums, weights(weight + i, rows), four_columns(at));
     }
-    store_tile(group.z, row, column, 64u, sums);
+    store_tile(group.z, row, column, sums);
 }

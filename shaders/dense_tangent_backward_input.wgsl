@@ -19,17 +19,17 @@ fn store(direction: u32, n: u32, i: u32, sum: f32) {
 #rows adjoints dzt
 
 fn w(at: u32) -> vec4<f32> {
-    return vec4(theta[at], theta[at + 64u], theta[at + 128u], theta[at + 192u]);
+    return vec4(theta[at], theta[at + COLUMN_STEP], theta[at + 2u * COLUMN_STEP], theta[at + 3u * COLUMN_STEP]);
 }
 
 fn tw(at: u32) -> vec4<f32> {
-    return vec4(vectors[at], vectors[at + 64u], vectors[at + 128u], vectors[at + 192u]);
+    return vec4(vectors[at], vectors[at + COLUMN_STEP], vectors[at + 2u * COLUMN_STEP], vectors[at + 3u * COLUMN_STEP]);
 }
 
-// Rows are samples, columns inputs.
+// Rows are samples, columns inputs; two outputs at a time.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let column = group.x * COLUMNS + lane;
+    let column = first_column(group.x, lane);
     if past_end(column, lane, layer.inputs) { return; }
     let row = (layer.base + group.y) * ROWS;
     let direction = layer.first + group.z;
@@ -38,10 +38,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let rows = row_offsets(lane, ROWS, 1u);
     let tangents = (1u + group.z) * layer.outputs * step;
     var sums = Tile();
-    for (var o = layer.begin; o < layer.end; o++) {
-        let z = o * step + row;
-        let at = layer.weight + o * layer.inputs + column;
+    var z = layer.begin * step + row;
+    var at = layer.weight + layer.begin * layer.inputs + column;
+    var o = layer.begin;
+    for (; o + 1u < layer.end; o += 2u) {
+        let next = at + layer.inputs;
+        let tz = tangents + z;
+        let quads = Quads(adjoints(tz, rows), adjoints(z, rows), adjoints(tz + step, rows), adjoints(z + step, rows));
+        sums = add_quads(sums, quads, mat4x4<f32>(w(at), tw(vector + at), w(next), tw(vector + next)));
+        z += 2u * step;
+        at += 2u * layer.inputs;
+    }
+    if o < layer.end {
         sums = add_pair(sums, adjoints(tangents + z, rows), w(at), adjoints(z, rows), tw(vector + at));
     }
-    store_tile(direction, row, column, 64u, sums);
+    store_tile(direction, row, column, sums);
 }

@@ -22,32 +22,50 @@ fn store(direction: u32, o: u32, i: u32, sum: f32) {
 #rows tangent_adjoints tdz
 
 fn columns(at: u32) -> vec4<f32> {
-    return vec4(x[at], x[at + 64u], x[at + 128u], x[at + 192u]);
+    return vec4(x[at], x[at + COLUMN_STEP], x[at + 2u * COLUMN_STEP], x[at + 3u * COLUMN_STEP]);
 }
 
 fn tangent_columns(at: u32) -> vec4<f32> {
-    return vec4(tx[at], tx[at + 64u], tx[at + 128u], tx[at + 192u]);
+    return vec4(tx[at], tx[at + COLUMN_STEP], tx[at + 2u * COLUMN_STEP], tx[at + 3u * COLUMN_STEP]);
 }
 
 // Rows are outputs, columns inputs.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let column = group.x * COLUMNS + lane;
+    let column = first_column(group.x, lane);
     if past_end(column, lane, layer.inputs) { return; }
     let row = (layer.base + group.y) * ROWS;
     let outputs = group.z * layer.samples * layer.outputs;
     let inputs = group.z * layer.samples * layer.inputs;
     let rows = row_offsets(lane, ROWS, 1u);
     var sums = Tile();
-    for (var n = layer.begin; n < layer.end; n++) {
-        let z = n * layer.outputs + row;
-        let i = n * layer.inputs + column;
+    var z = layer.begin * layer.outputs + row;
+    var i = layer.begin * layer.inputs + column;
+    var n = layer.begin;
+    for (; !first_layer && n + 1u < layer.end; n += 2u) {
+        let tz = outputs + z;
+        let next_z = z + layer.outputs;
+        let next_tz = tz + layer.outputs;
+        let next = i + layer.inputs;
+        let quads =
+            Quads(tangent_adjoints(tz, rows), adjoints(z, rows), tangent_adjoints(next_tz, rows), adjoints(next_z, rows));
+        sums = add_quads(
+            sums,
+            quads,
+            mat4x4<f32>(columns(i), tangent_columns(inputs + i), columns(next), tangent_columns(inputs + next)),
+        );
+        z += 2u * layer.outputs;
+        i += 2u * layer.inputs;
+    }
+    for (; n < layer.end; n++) {
         let tz = tangent_adjoints(outputs + z, rows);
         if first_layer {
             sums = add_tile(sums, tz, columns(i));
         } else {
             sums = add_pair(sums, tz, columns(i), adjoints(z, rows), tangent_columns(inputs + i));
         }
+        z += layer.outputs;
+        i += layer.inputs;
     }
-    store_tile(group.z, row, column, 64u, sums);
+    store_tile(group.z, row, column, sums);
 }

@@ -21,22 +21,29 @@ var<immediate> pack: Pack;
 @group(0) @binding(1) var<storage, read> many: array<f32>; // (K, pitch)
 @group(0) @binding(2) var<storage, read_write> packed: array<f32>; // (1 + K, padded_outer, taps, padded_inner)
 
+fn value(slot: u32, a: u32, b: u32, tap: u32) -> f32 {
+    if a >= pack.outer || b >= pack.inner { return 0.0; }
+    let source = a * pack.outer_step + b * pack.inner_step + tap;
+    if slot == 0u { return one[pack.one_offset + source]; }
+    return many[pack.many_offset + (slot - 1u) * pack.pitch + source];
+}
+
+// One invocation: four consecutive pairs (a, tap) of one b. They lie side by side in the source, whose cache lines are then
+// fetched once, and neighbours write neighbours.
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let len = pack.padded_outer * pack.taps * pack.padded_inner;
+    let rows = pack.padded_outer * pack.taps;
     let item = flat(id);
-    if item >= len { return; }
+    let first = item / pack.padded_inner * 4u;
     let b = item % pack.padded_inner;
-    let tap = item / pack.padded_inner % pack.taps;
-    let a = item / (pack.padded_inner * pack.taps);
-    var value = 0.0;
-    if a < pack.outer && b < pack.inner {
-        let source = a * pack.outer_step + b * pack.inner_step + tap;
-        if id.z == 0u {
-            value = one[pack.one_offset + source];
-        } else {
-            value = many[pack.many_offset + (id.z - 1u) * pack.pitch + source];
+    var a = first / pack.taps;
+    var tap = first % pack.taps;
+    for (var row = first; row < min(first + 4u, rows); row++) {
+        packed[(id.z * rows + row) * pack.padded_inner + b] = value(id.z, a, b, tap);
+        tap++;
+        if tap == pack.taps {
+            tap = 0u;
+            a++;
         }
     }
-    packed[id.z * len + item] = value;
 }

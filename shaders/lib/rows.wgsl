@@ -36,6 +36,13 @@ fn row_offsets(lane: u32, count: u32, step: u32) -> Offsets {
     );
 }
 
+// A lane's four columns are this far apart, so that neighbours load neighbours.
+const COLUMN_STEP: u32 = 64u;
+
+fn first_column(group: u32, lane: u32) -> u32 {
+    return group * COLUMNS + lane;
+}
+
 // Four consecutive steps of four rows, by step.
 fn quads(a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4<f32>, d: mat4x4<f32>) -> Quads {
     return Quads(

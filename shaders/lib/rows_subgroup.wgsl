@@ -25,6 +25,14 @@ fn row_offsets(lane: u32, count: u32, step: u32) -> Offsets {
     return Offsets(min(lane % 8u, count - 1u) * step, min(lane % 8u + 8u, count - 1u) * step);
 }
 
+// A subgroup's columns are 32 neighbours: a software adapter works through a kernel subgroup by subgroup, and each should use
+// up the cache lines that it fetches.
+const COLUMN_STEP: u32 = 8u;
+
+fn first_column(group: u32, lane: u32) -> u32 {
+    return group * COLUMNS + lane / 8u * 32u + lane % 8u;
+}
+
 fn lanes_0_to_3(own: f32) -> vec4<f32> {
     return vec4(subgroupShuffle(own, 0u), subgroupShuffle(own, 1u), subgroupShuffle(own, 2u), subgroupShuffle(own, 3u));
 }

@@ -36,15 +36,9 @@ fn window_pixels(at: vec4<u32>, width: u32) -> mat4x4<f32> {
     return mat4x4<f32>(pixels(at), pixels(at + 1u), pixels(at + width), pixels(at + width + 1u));
 }
 
-// Distance of a lane's four columns. A first layer has few taps: then they are packed into few lanes, whole subgroups of
-// eight, and the others stop.
-fn tap_step(columns: u32) -> u32 {
-    return min((columns + 31u) / 32u * 8u, 64u);
-}
-
 // Where a lane's four taps (ic, ky, kx) lie in the bordered images, from the upper left pixel of a window.
-fn tap_offsets(column: u32, step: u32, columns: u32) -> vec4<u32> {
-    let tap = min(column + vec4(0u, 1u, 2u, 3u) * step, vec4(columns - 1u));
+fn tap_offsets(column: u32, columns: u32) -> vec4<u32> {
+    let tap = min(column + vec4(0u, 1u, 2u, 3u) * COLUMN_STEP, vec4(columns - 1u));
     let taps = layer.kernel * layer.kernel;
     return tap / taps * bordered_len() + tap % taps / layer.kernel * bordered_width() + tap % layer.kernel;
 }

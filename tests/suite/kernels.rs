@@ -107,7 +107,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("dense_backward_input", "o < layer.end", "o + 1u < layer.end"),
     ("dense_tangent_backward_weights", "group.z * layer.samples * layer.outputs", "0u"),
     ("dense_tangent_backward_input", "(1u + group.z) * layer.outputs", "layer.outputs"),
-    ("pack", "(id.z - 1u) * pack.pitch", "id.z * pack.pitch"),
+    ("pack", "(slot - 1u) * pack.pitch", "slot * pack.pitch"),
     ("relu_mask", "y[i] > 0.0", "y[i] >= 0.0"),
     ("column_sums", "n = layer.begin", "n = 1u"),
     ("loss_forward", "r[first + label] = -others", "r[first + label] = others"),

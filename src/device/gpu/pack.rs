@@ -7,6 +7,9 @@ use super::shader::Kernel;
 use super::storage::Storage;
 use bytemuck::{Pod, Zeroable, bytes_of};
 
+/// Rows of a copy, counting taps, that one invocation writes to.
+const ROWS_EACH: usize = 4;
+
 /// `struct Pack` in shaders/pack.wgsl.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -119,7 +122,7 @@ impl Order {
             layer: (0, 0),
             params: bytes_of(&params),
             buffers: &[from.one, from.many, to],
-            grid: flat(self.len(), 1 + directions),
+            grid: flat((self.padded_outer * self.taps).div_ceil(ROWS_EACH) * self.padded_inner, 1 + directions),
             work: 0,
             bytes: (8 * (1 + directions) * self.len()) as u64,
         });
