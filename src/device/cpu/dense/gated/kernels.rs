@@ -103,20 +103,25 @@ impl<T: Scalar, const N: usize> WithSimd for Dots<'_, T, N> {
     }
 }
 
-/// Two receivers: the bits of the givers that give to both, and of those that give to one alone.
-#[derive(Clone, Copy)]
-pub struct Pair {
-    pub both: u32,
-    pub alone: [u32; 2],
+/// How two receivers share what they load.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Where both receive; elsewhere each receives alone. For receivers that have little in common.
+    Both,
+    /// Where either receives: the other's coefficients are zeros there. For receivers that have most in common.
+    Either,
 }
 
-/// `z_r += sum over the entries e of a group of coefficient(r, e) x_e`, for each pair of receivers.
+/// `z_r += sum over the entries e of a group of coefficient(r, e) x_e`, for each receiver.
 ///
 /// Giver g of a group has entries `N g` to `N g + N - 1`: its rows of `N` matrices.
 pub struct Sums<'a, T, const N: usize> {
-    pub pairs: &'a [Pair],
+    /// For each receiver, the bits of its givers.
+    pub givers: &'a [u32],
     /// For each receiver.
     pub coefficients: &'a [[T; ENTRIES]],
+    /// How the receivers share, two by two.
+    pub share: Share,
     /// A run of each entry.
     pub x: &'a [Line<T>],
     /// A run for each receiver.
@@ -152,28 +157,57 @@ impl<T: Scalar, const N: usize> Sums<'_, T, N> {
         }
     }
 
+    /// `V` vectors of all receivers at once, `R` by `R`.
     #[inline(always)]
-    fn all<S: Simd, const V: usize>(self, simd: S) {
+    fn all<S: Simd, const R: usize, const V: usize>(
+        self,
+        simd: S,
+        add: impl Fn(&[u32; R], &[[T; ENTRIES]; R], &[T::Vector<S>], usize, &mut [[T::Vector<S>; V]; R]),
+    ) {
         let x = T::vectors::<S>(T::scalars(self.x));
         // Vectors of a run.
         let run = SUM_RUN * CHANNELS / T::lanes::<S>();
-        let coefficients = self.coefficients.as_chunks::<2>().0;
-        for ((pair, c), z) in self.pairs.iter().zip(coefficients).zip(self.z.chunks_exact_mut(2 * SUM_RUN)) {
-            let (z0, z1) = T::vectors_mut::<S>(T::scalars_mut(z)).split_at_mut(run);
+        let givers = self.givers.as_chunks::<R>().0;
+        let coefficients = self.coefficients.as_chunks::<R>().0;
+        for ((givers, c), z) in givers.iter().zip(coefficients).zip(self.z.chunks_exact_mut(R * SUM_RUN)) {
+            let z = T::vectors_mut::<S>(T::scalars_mut(z));
             for first in (0..run).step_by(V) {
-                let (z0, z1) = (&mut z0[first..first + V], &mut z1[first..first + V]);
-                let mut sums = [[T::splat(simd, T::zero()); V]; 2];
-                sums[0].copy_from_slice(z0);
-                sums[1].copy_from_slice(z1);
-                let [s0, s1] = &mut sums;
-                let x = &x[first..];
-                Self::add::<S, 2, V>(simd, pair.both, x, run, [&c[0], &c[1]], [s0, s1]);
-                Self::add::<S, 1, V>(simd, pair.alone[0], x, run, [&c[0]], [s0]);
-                Self::add::<S, 1, V>(simd, pair.alone[1], x, run, [&c[1]], [s1]);
-                z0.copy_from_slice(&sums[0]);
-                z1.copy_from_slice(&sums[1]);
+                let mut sums = [[T::splat(simd, T::zero()); V]; R];
+                for r in 0..R {
+                    sums[r].copy_from_slice(&z[r * run + first..][..V]);
+                }
+                add(givers, c, &x[first..], run, &mut sums);
+                for r in 0..R {
+                    z[r * run + first..][..V].copy_from_slice(&sums[r]);
+                }
             }
         }
+    }
+
+    #[inline(always)]
+    fn in_pairs<S: Simd, const V: usize>(self, simd: S) {
+        let share = self.share;
+        self.all::<S, 2, V>(
+            simd,
+            #[inline(always)]
+            |&[a, b], [c0, c1], x, run, [s0, s1]| {
+                let both = if share == Share::Both { a & b } else { a | b };
+                Self::add::<S, 2, V>(simd, both, x, run, [c0, c1], [s0, s1]);
+                Self::add::<S, 1, V>(simd, a & !both, x, run, [c0], [s0]);
+                Self::add::<S, 1, V>(simd, b & !both, x, run, [c1], [s1]);
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn one_by_one<S: Simd, const V: usize>(self, simd: S) {
+        self.all::<S, 1, V>(
+            simd,
+            #[inline(always)]
+            |&[givers], [c], x, run, [sums]| {
+                Self::add::<S, 1, V>(simd, givers, x, run, [c], [sums]);
+            },
+        );
     }
 }
 
@@ -182,6 +216,7 @@ impl<T: Scalar, const N: usize> WithSimd for Sums<'_, T, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT >= 32 { self.all::<S, 14>(simd) } else { self.all::<S, 7>(simd) }
+        // Sixteen registers hold the sums of half a run of one receiver: two would have a quarter each, and load more often.
+        if S::REGISTER_COUNT >= 32 { self.in_pairs::<S, 14>(simd) } else { self.one_by_one::<S, 14>(simd) }
     }
 }

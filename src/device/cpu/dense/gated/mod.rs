@@ -10,7 +10,7 @@
 //! A team shares what it loads, wherever one member is on. Without sharing there is a load for every multiply-add,
 //! and loads of whole AVX-512 registers come at two thirds of the pace of multiply-adds. Samples that are put together
 //! [by similarity](Gates::by_similarity) share well: four need three fifths of the units, and two hardly more than one. Units
-//! share badly: two of them share loads where both are on, and receive alone elsewhere.
+//! share badly: two of them share loads where both are on, and receive alone elsewhere. With sixteen registers no receivers share.
 //!
 //! The two terms of a product are one: `tW x + W tx` is a dot product over twice the inputs, `tdz^T x + dz^T tx` a sum of
 //! twice the terms. Hence the number `N` of matrices side by side in a [`Tile`].
@@ -24,7 +24,7 @@ use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::{DenseBackward, DenseTangent, DenseTangentBackward, Scalar};
 use crate::network::Dense;
 use gates::Gates;
-use kernels::{Dots, Pair, Sums, Tile};
+use kernels::{Dots, Share, Sums, Tile};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -154,9 +154,10 @@ enum Receivers<'a> {
     Samples(&'a [usize]),
 }
 
-/// What one group of givers gives.
+/// What one group of givers gives, for each receiver, of which there is an even number.
 struct Gifts<T> {
-    pairs: Vec<Pair>,
+    /// The bits of its givers.
+    givers: Vec<u32>,
     coefficients: Vec<[T; ENTRIES]>,
 }
 
@@ -169,38 +170,33 @@ impl<T: Scalar> Gifts<T> {
         }
     }
 
-    fn to_units<const N: usize>(givers: Range<usize>, gates: &Gates, c: [Mat<'_, T>; N]) -> Self {
+    fn to_units<const N: usize>(samples: Range<usize>, gates: &Gates, c: [Mat<'_, T>; N]) -> Self {
         let units = c[0].column_count();
-        // Where only one of two units is on, to work out the other's sums too would cost more than it saves: they share little.
-        let pair = |pair: &[u32]| {
-            let (a, b) = (pair[0], pair.get(1).copied().unwrap_or(0));
-            Pair { both: a & b, alone: [a & !b, b & !a] }
-        };
-        let pairs = gates.of_samples(givers.clone(), units).chunks(2).map(pair).collect();
-        let mut coefficients = vec![[T::zero(); ENTRIES]; units.next_multiple_of(2)];
+        let mut givers = gates.of_samples(samples.clone(), units);
+        givers.resize(units.next_multiple_of(2), 0);
+        let mut coefficients = vec![[T::zero(); ENTRIES]; givers.len()];
         // So many units at a time that their coefficients stay in the first-level cache.
         const CHUNK: usize = 128;
         for (first, coefficients) in (0..units).step_by(CHUNK).zip(coefficients.chunks_mut(CHUNK)) {
-            for entry in 0..givers.len() * N {
-                let row = &c[entry % N].row(givers.start + entry / N)[first..];
+            for entry in 0..samples.len() * N {
+                let row = &c[entry % N].row(samples.start + entry / N)[first..];
                 coefficients.iter_mut().zip(row).for_each(|(to, &c)| to[entry] = c);
             }
         }
-        Self { pairs, coefficients }
+        Self { givers, coefficients }
     }
 
-    fn to_samples<const N: usize>(order: &[usize], givers: Range<usize>, gates: &Gates, c: [Mat<'_, T>; N]) -> Self {
-        let units = |&sample: &usize| gates.of_units(sample, givers.clone());
-        let pair = |pair: &[usize]| Pair { both: pair.iter().map(units).fold(0, |a, b| a | b), alone: [0; 2] };
-        let pairs = order.chunks(2).map(pair).collect();
-        let mut coefficients = vec![[T::zero(); ENTRIES]; order.len().next_multiple_of(2)];
+    fn to_samples<const N: usize>(order: &[usize], units: Range<usize>, gates: &Gates, c: [Mat<'_, T>; N]) -> Self {
+        let mut givers: Vec<u32> = order.iter().map(|&sample| gates.of_units(sample, units.clone())).collect();
+        givers.resize(order.len().next_multiple_of(2), 0);
+        let mut coefficients = vec![[T::zero(); ENTRIES]; givers.len()];
         for (coefficients, &sample) in coefficients.iter_mut().zip(order) {
             for i in 0..N {
-                let given = &c[i].row(sample)[givers.clone()];
+                let given = &c[i].row(sample)[units.clone()];
                 coefficients.chunks_exact_mut(N).zip(given).for_each(|(to, &c)| to[i] = c);
             }
         }
-        Self { pairs, coefficients }
+        Self { givers, coefficients }
     }
 }
 
@@ -224,6 +220,11 @@ fn sums<'a, 'b, T: Scalar, const N: usize>(
             Gifts::new(receivers, givers, gates, c(k))
         })
         .collect();
+    let share = match receivers {
+        // Units share little: where only one of two is on, to work out the other's sums too would cost more than it saves.
+        Receivers::Units => Share::Both,
+        Receivers::Samples(_) => Share::Either,
+    };
     let arch = arch();
     for_each_block(ys.into_iter(), SUM_WIDTH, |k, start, mut y| {
         let mut tile = Tile::<T, N>::new(size, SUM_RUN);
@@ -233,13 +234,13 @@ fn sums<'a, 'b, T: Scalar, const N: usize>(
             tile.fill(x, givers.clone(), start);
             // The next group's rows come from memory meanwhile, one at a time: a core that asks for many lines at once waits.
             let mut next = groups.get(group + 1).cloned().unwrap_or(0..0);
-            let some = gifts.pairs.len().div_ceil(size);
-            let pairs = gifts.pairs.chunks(some).zip(gifts.coefficients.chunks(2 * some));
-            for ((pairs, coefficients), z) in pairs.zip(z.chunks_mut(2 * some * SUM_RUN)) {
+            let some = gifts.givers.len().div_ceil(2 * size) * 2;
+            let receivers = gifts.givers.chunks(some).zip(gifts.coefficients.chunks(some));
+            for ((givers, coefficients), z) in receivers.zip(z.chunks_mut(some * SUM_RUN)) {
                 if let Some(row) = next.next() {
                     x.iter().for_each(|x| prefetch(first(&x.row(row)[start..], SUM_WIDTH)));
                 }
-                arch.dispatch(Sums::<T, N> { pairs, coefficients, x: &tile.lines, z });
+                arch.dispatch(Sums::<T, N> { givers, coefficients, share, x: &tile.lines, z });
             }
         }
         for (i, z) in z.chunks_exact(SUM_RUN).take(y.row_count()).enumerate() {
