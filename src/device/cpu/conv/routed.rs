@@ -5,7 +5,7 @@
 //! (benches/RESULTS.md). A patch of one block of channels is `K` runs of `K` lines, so vectors lie over patch and channels
 //! and the kernels are products of short runs with scalars or with each other:
 //!
-//! * tangent: up to eight outputs of a channel share each load of its weights;
+//! * tangent: up to eight outputs of a channel share each load of its weights, and two directions each load of the input;
 //! * weights: a row of taps stays in registers while the channel's outputs stream by;
 //! * input: a row of a patch stays in registers while the channels that chose the position stream by.
 //!
@@ -63,61 +63,73 @@ fn per_line<T: SimdScalar, S: Simd>() -> usize {
     CHANNELS / T::lanes::<S>()
 }
 
-/// `z[i] += w . patch_i` for the outputs of every channel.
-struct Dots<'a, T, const K: usize> {
+/// `z_k[i] += w_k . patch_i` for the outputs of every channel and `D` directions k, which share what they load of the image.
+struct Dots<'a, T, const K: usize, const D: usize> {
     layout: Layout,
     routes: &'a Routes,
     /// Weights, output channel first.
-    weights: &'a [Line<T>],
+    weights: [&'a [Line<T>]; D],
     image: &'a [Line<T>],
     /// By entry of the routes.
-    z: &'a mut [T],
-    /// The sample that is packed next.
+    z: [&'a mut [T]; D],
+    /// What is packed next.
     ahead: &'a [T],
 }
 
-impl<T: Scalar, const K: usize> Dots<'_, T, K> {
+impl<T: Scalar, const K: usize, const D: usize> Dots<'_, T, K, D> {
     /// `R` outputs at once: each load of the weights feeds them all. Of the image, some blocks.
     #[inline(always)]
     fn some<S: Simd, const R: usize>(
         simd: S,
         layout: &Layout,
-        weights: &[Line<T>],
+        weights: [&[Line<T>]; D],
         image: &[Line<T>],
         at: &[u32],
-    ) -> [T; R] {
-        let mut sums = [T::splat(simd, T::zero()); R];
-        for (weights, image) in weights.chunks_exact(layout.taps).zip(image.chunks_exact(layout.plane)) {
+    ) -> [[T; R]; D] {
+        let mut sums = [[T::splat(simd, T::zero()); R]; D];
+        for (block, image) in image.chunks_exact(layout.plane).enumerate() {
             for ky in 0..K {
-                // SAFETY: the weights are K runs of K; `assert_patches_inside` checked the patches.
-                let w = unsafe { run::<T, K>(weights, ky * K) };
-                let mut x = [w; R];
-                for r in 0..R {
+                // SAFETY: the weights are K runs of K for each block.
+                let mut w = [unsafe { run::<T, K>(weights[0], block * layout.taps + ky * K) }; D];
+                for k in 1..D {
                     // SAFETY: as above.
+                    w[k] = unsafe { run(weights[k], block * layout.taps + ky * K) };
+                }
+                let mut x = [w[0]; R];
+                for r in 0..R {
+                    // SAFETY: `assert_patches_inside` checked the patches.
                     x[r] = unsafe { run(image, at[r] as usize + ky * layout.row) };
                 }
                 for kx in 0..K {
                     for e in 0..per_line::<T, S>() {
-                        let w = T::load::<S>(&w[kx], e);
                         for r in 0..R {
-                            sums[r] = T::vfma(simd, w, T::load::<S>(&x[r][kx], e), sums[r]);
+                            let x = T::load::<S>(&x[r][kx], e);
+                            for k in 0..D {
+                                sums[k][r] = T::vfma(simd, T::load::<S>(&w[k][kx], e), x, sums[k][r]);
+                            }
                         }
                     }
                 }
             }
         }
-        T::vsums(simd, sums)
+        let mut dots = [[T::zero(); R]; D];
+        for k in 0..D {
+            dots[k] = T::vsums(simd, sums[k]);
+        }
+        dots
     }
 }
 
-impl<T: Scalar, const K: usize> WithSimd for Dots<'_, T, K> {
+impl<T: Scalar, const K: usize, const D: usize> WithSimd for Dots<'_, T, K, D> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
         let layout = self.layout;
         let Layout { blocks, plane, taps, .. } = layout;
         assert_patches_inside(&layout, self.routes, K, self.image.len() / blocks);
+        // Sums that the registers hold: a lone output would wait for its own multiply-adds.
+        let most = if S::REGISTER_COUNT >= 32 { 8 } else { 8 / D };
         // Block by block: one block of an image fits the first-level cache, all of them do not. But where a block is a single
         // multiply-add, summing over the lanes would cost more than it.
         let together = if K == 1 { blocks } else { 1 };
@@ -126,19 +138,19 @@ impl<T: Scalar, const K: usize> WithSimd for Dots<'_, T, K> {
             let image = &self.image[block * plane..(block + together) * plane];
             for (oc, bounds) in self.routes.starts.windows(2).enumerate() {
                 ahead.step();
-                let weights = &self.weights[(oc * blocks + block) * taps..][..together * taps];
-                let mut patches = &self.routes.patches[bounds[0]..bounds[1]];
-                let mut z = &mut self.z[bounds[0]..bounds[1]];
-                // Cut evenly, into pieces of at most eight: a lone output would wait for its own multiply-adds.
-                let mut pieces = patches.len().div_ceil(8);
+                let weights = self.weights.map(|w| &w[(oc * blocks + block) * taps..][..together * taps]);
+                let (mut first, end) = (bounds[0], bounds[1]);
+                // Cut evenly.
+                let mut pieces = (end - first).div_ceil(most);
                 while pieces > 0 {
-                    let size = patches.len().div_ceil(pieces);
-                    let (at, rest) = patches.split_at(size);
-                    let (out, rest_z) = z.split_at_mut(size);
+                    let size = (end - first).div_ceil(pieces);
+                    let at = &self.routes.patches[first..first + size];
                     macro_rules! take {
                         ($r:literal) => {{
                             let sums = Self::some::<S, $r>(simd, &layout, weights, image, at);
-                            out.iter_mut().zip(sums).for_each(|(z, s)| *z += s);
+                            for (z, sums) in self.z.iter_mut().zip(sums) {
+                                z[first..first + size].iter_mut().zip(sums).for_each(|(z, s)| *z += s);
+                            }
                         }};
                     }
                     match size {
@@ -151,7 +163,7 @@ impl<T: Scalar, const K: usize> WithSimd for Dots<'_, T, K> {
                         7 => take!(7),
                         _ => take!(8),
                     }
-                    (patches, z) = (rest, rest_z);
+                    first += size;
                     pieces -= 1;
                 }
             }
@@ -326,29 +338,42 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call:
         let mut routes = Routes::default();
         let mut image = vec![Line::zero(); layout.image];
         let mut timage = vec![Line::zero(); layout.image];
-        let mut z = Vec::new();
+        let mut z = [Vec::new(), Vec::new()];
         for (n, tp) in (group * GROUP..).zip(tp) {
             routes.list(c, &layout, slice(call.route, n, output_len));
             layout.pack_image(c, slice(call.x, n, input_len), &mut image);
-            for (k, tp) in tp.iter_mut().enumerate() {
-                let routes = &routes;
-                z.clear();
-                z.resize(routes.outputs.len(), T::zero());
-                let packs_x = k + 1 == call.directions && n + 1 < call.samples;
-                let next = if packs_x { slice(call.x, n + 1, input_len) } else { &[] };
-                let tx = call.tx.map(|tx| slice(tx, k * call.samples + n, input_len));
-                let (weights, ahead) = (&tw[k], tx.unwrap_or(next));
-                arch.dispatch(Dots::<T, K> { layout, routes, weights, image: &image, z: &mut z, ahead });
-                if let Some(tx) = tx {
-                    layout.pack_image(c, tx, &mut timage);
-                    let (weights, ahead) = (&w, next);
-                    arch.dispatch(Dots::<T, K> { layout, routes, weights, image: &timage, z: &mut z, ahead });
+            let routes = &routes;
+            let next = if n + 1 < call.samples { slice(call.x, n + 1, input_len) } else { &[] };
+            let tx = |k: usize| Some(slice(call.tx?, k * call.samples + n, input_len));
+            // What is packed before direction k; before one that there is not, the next sample.
+            let packed = |k: usize| if k < call.directions { tx(k).unwrap_or_default() } else { next };
+            for (first, tp) in (0..).step_by(2).zip(tp.chunks_mut(2)) {
+                for z in &mut z {
+                    z.clear();
+                    z.resize(routes.outputs.len(), T::zero());
                 }
-                tp.fill(T::zero());
-                let (_, tb) = tensors(c, call.vectors, k);
-                for (bounds, &tb) in routes.starts.windows(2).zip(tb) {
-                    for entry in bounds[0]..bounds[1] {
-                        tp[routes.outputs[entry] as usize] = z[entry] + tb;
+                let [z0, z1] = &mut z;
+                let end = first + tp.len();
+                let ahead = packed(if call.tx.is_some() { first } else { end });
+                if let [w0, w1] = &tw[first..end] {
+                    let (weights, z) = ([&w0[..], w1], [&mut z0[..], z1]);
+                    arch.dispatch(Dots::<T, K, 2> { layout, routes, weights, image: &image, z, ahead });
+                } else {
+                    let (weights, z) = ([&tw[first][..]], [&mut z0[..]]);
+                    arch.dispatch(Dots::<T, K, 1> { layout, routes, weights, image: &image, z, ahead });
+                }
+                for ((k, tp), z) in (first..).zip(tp).zip(&mut z) {
+                    if let Some(tx) = tx(k) {
+                        layout.pack_image(c, tx, &mut timage);
+                        let (weights, z, ahead) = ([&w[..]], [&mut z[..]], packed(k + 1));
+                        arch.dispatch(Dots::<T, K, 1> { layout, routes, weights, image: &timage, z, ahead });
+                    }
+                    tp.fill(T::zero());
+                    let (_, tb) = tensors(c, call.vectors, k);
+                    for (bounds, &tb) in routes.starts.windows(2).zip(tb) {
+                        for entry in bounds[0]..bounds[1] {
+                            tp[routes.outputs[entry] as usize] = z[entry] + tb;
+                        }
                     }
                 }
             }
