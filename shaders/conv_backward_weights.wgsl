@@ -4,7 +4,8 @@
 #import rows
 #import routed
 #import tile
-#import store_tile
+#import store_rows
+#import store_columns
 #import weight_partials
 
 @group(0) @binding(0) var<storage, read> images: array<f32>; // (N, IC, H + K - 1, W + K - 1): x with a border
@@ -47,6 +48,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     // By all lanes, which may hand each other their rows.
     let biases = row_sums(live);
-    store_tile(slice, row, column, sums);
+    store_rows(slice, row, column, sums);
     if column == 0u { store_biases(slice, row, biases); }
 }

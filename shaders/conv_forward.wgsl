@@ -11,7 +11,7 @@
 @group(0) @binding(3) var<storage, read_write> p: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(4) var<storage, read_write> route: array<u32>; // (N, OC, PH, PW)
 
-fn store(direction: u32, oc: u32, item: u32, sums: vec4<f32>) {
+fn store_row(direction: u32, oc: u32, item: u32, sums: vec4<f32>) {
     if oc >= layer.out_channels { return; }
     let z = sums + theta[layer.bias + oc];
     var best = z.x;

@@ -13,7 +13,7 @@
 
 override first_layer: bool = false;
 
-fn store(direction: u32, oc: u32, item: u32, sums: vec4<f32>) {
+fn store_row(direction: u32, oc: u32, item: u32, sums: vec4<f32>) {
     if oc >= layer.out_channels { return; }
     let cells = (layer.height / 2u) * (layer.width / 2u);
     let at = (item / cells * layer.out_channels + oc) * cells + item % cells;

@@ -4,7 +4,8 @@
 #import rows
 #import routed
 #import tile
-#import store_tile
+#import store_rows
+#import store_columns
 #import weight_partials
 
 @group(0) @binding(0) var<storage, read> images: array<f32>; // (1 + K, N, IC, H + K - 1, W + K - 1): x, then tx, bordered
@@ -61,6 +62,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     // By all lanes, which may hand each other their rows.
     let biases = row_sums(live);
-    store_tile(pair, row, column, sums);
+    store_rows(pair, row, column, sums);
     if column == 0u { store_biases(pair, row, biases); }
 }

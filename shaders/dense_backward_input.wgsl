@@ -3,7 +3,8 @@
 #import outer
 #import rows
 #import tile
-#import store_tile
+#import store_rows
+#import store_columns
 
 @group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
 @group(0) @binding(1) var<storage, read> dzt: array<f32>; // (O, N16): dz transposed, N padded to a multiple of 16
@@ -16,10 +17,7 @@ fn store(direction: u32, n: u32, i: u32, sum: f32) {
 }
 
 #rows adjoints dzt
-
-fn columns(at: u32) -> vec4<f32> {
-    return vec4(theta[at], theta[at + COLUMN_STEP], theta[at + 2u * COLUMN_STEP], theta[at + 3u * COLUMN_STEP]);
-}
+#columns columns theta
 
 // Rows are samples, columns inputs.
 @compute @workgroup_size(64)
@@ -33,5 +31,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var o = layer.begin; o < layer.end; o++) {
         sums = add_tile(sums, adjoints(o * step + row, rows), columns(layer.weight + o * layer.inputs + column));
     }
-    store_tile(0u, row, column, sums);
+    store_rows(0u, row, column, sums);
 }

@@ -3,7 +3,8 @@
 #import outer
 #import rows
 #import tile
-#import store_tile
+#import store_rows
+#import store_columns
 
 @group(0) @binding(0) var<storage, read> x: array<f32>; // (N, I)
 @group(0) @binding(1) var<storage, read> dz: array<f32>; // (N, O)
@@ -15,10 +16,7 @@ fn store(direction: u32, o: u32, i: u32, sum: f32) {
 }
 
 #rows adjoints dz
-
-fn columns(at: u32) -> vec4<f32> {
-    return vec4(x[at], x[at + COLUMN_STEP], x[at + 2u * COLUMN_STEP], x[at + 3u * COLUMN_STEP]);
-}
+#columns columns x
 
 // Rows are outputs, columns inputs.
 @compute @workgroup_size(64)
@@ -32,5 +30,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let z = n * layer.outputs + row;
         sums = add_tile(sums, adjoints(z, rows), columns(n * layer.inputs + column));
     }
-    store_tile(0u, row, column, sums);
+    store_rows(0u, row, column, sums);
 }

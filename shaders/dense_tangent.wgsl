@@ -3,7 +3,8 @@
 #import outer
 #import rows
 #import tile
-#import store_tile
+#import store_rows
+#import store_columns
 
 @group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
 @group(0) @binding(1) var<storage, read> vectors: array<f32>; // (K, pitch)
@@ -20,10 +21,7 @@ fn store(direction: u32, o: u32, n: u32, sum: f32) {
 
 #row_quads weights theta
 #row_quads tangent_weights vectors
-
-fn columns(at: u32) -> vec4<f32> {
-    return vec4(xt[at], xt[at + COLUMN_STEP], xt[at + 2u * COLUMN_STEP], xt[at + 3u * COLUMN_STEP]);
-}
+#columns columns xt
 
 fn four_columns(at: u32) -> mat4x4<f32> {
     let n = layer.samples;
@@ -53,5 +51,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let at = tangents + i * layer.samples + column;
         sums = add_quads(sums, weights(weight + i, rows), four_columns(at));
     }
-    store_tile(group.z, row, column, sums);
+    store_rows(group.z, row, column, sums);
 }

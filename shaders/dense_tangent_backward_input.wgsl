@@ -3,7 +3,8 @@
 #import outer
 #import rows
 #import tile
-#import store_tile
+#import store_rows
+#import store_columns
 
 @group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim)
 @group(0) @binding(1) var<storage, read> vectors: array<f32>; // (K, pitch)
@@ -17,14 +18,8 @@ fn store(direction: u32, n: u32, i: u32, sum: f32) {
 }
 
 #rows adjoints dzt
-
-fn w(at: u32) -> vec4<f32> {
-    return vec4(theta[at], theta[at + COLUMN_STEP], theta[at + 2u * COLUMN_STEP], theta[at + 3u * COLUMN_STEP]);
-}
-
-fn tw(at: u32) -> vec4<f32> {
-    return vec4(vectors[at], vectors[at + COLUMN_STEP], vectors[at + 2u * COLUMN_STEP], vectors[at + 3u * COLUMN_STEP]);
-}
+#columns w theta
+#columns tw vectors
 
 // Rows are samples, columns inputs; two outputs at a time.
 @compute @workgroup_size(64)
@@ -52,5 +47,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if o < layer.end {
         sums = add_pair(sums, adjoints(tangents + z, rows), w(at), adjoints(z, rows), tw(vector + at));
     }
-    store_tile(direction, row, column, sums);
+    store_rows(direction, row, column, sums);
 }

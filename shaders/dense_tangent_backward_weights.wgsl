@@ -3,7 +3,8 @@
 #import outer
 #import rows
 #import tile
-#import store_tile
+#import store_rows
+#import store_columns
 
 @group(0) @binding(0) var<storage, read> x: array<f32>; // (N, I)
 @group(0) @binding(1) var<storage, read> tx: array<f32>; // (K, N, I); x again in the first layer, not read
@@ -20,14 +21,8 @@ fn store(direction: u32, o: u32, i: u32, sum: f32) {
 
 #rows adjoints dz
 #rows tangent_adjoints tdz
-
-fn columns(at: u32) -> vec4<f32> {
-    return vec4(x[at], x[at + COLUMN_STEP], x[at + 2u * COLUMN_STEP], x[at + 3u * COLUMN_STEP]);
-}
-
-fn tangent_columns(at: u32) -> vec4<f32> {
-    return vec4(tx[at], tx[at + COLUMN_STEP], tx[at + 2u * COLUMN_STEP], tx[at + 3u * COLUMN_STEP]);
-}
+#columns columns x
+#columns tangent_columns tx
 
 // Rows are outputs, columns inputs.
 @compute @workgroup_size(64)
@@ -67,5 +62,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         z += layer.outputs;
         i += layer.inputs;
     }
-    store_tile(group.z, row, column, sums);
+    store_rows(group.z, row, column, sums);
 }

@@ -22,5 +22,5 @@ def gradient_graph(net, x, y):
 
 
 def product(net, gradient, vectors, keep=True):
-    """The Hessian times one vector, given as a tensor a parameter; the graph is kept for the next unless told not to."""
+    """The Hessian times one vector, in the gradient's own form; the graph is kept for the next unless told not to."""
     return torch.autograd.grad(gradient, list(net.parameters()), grad_outputs=vectors, retain_graph=keep)

@@ -36,7 +36,9 @@ fn row_offsets(lane: u32, count: u32, step: u32) -> Offsets {
     );
 }
 
-// A lane's four columns are this far apart, so that neighbours load neighbours.
+// A lane's four columns are this far apart, so that neighbours load neighbours. `#columns NAME BINDING` makes
+//     fn NAME(at: u32) -> vec4<f32>
+// which loads them.
 const COLUMN_STEP: u32 = 64u;
 
 fn first_column(group: u32, lane: u32) -> u32 {

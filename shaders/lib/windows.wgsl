@@ -24,7 +24,7 @@ fn window(direction: u32, ic: u32, item: u32) -> Window {
 }
 
 // What store_rows hands on: an input channel of a window, in the kernel's `dx`.
-fn store(direction: u32, ic: u32, item: u32, sums: vec4<f32>) {
+fn store_row(direction: u32, ic: u32, item: u32, sums: vec4<f32>) {
     if ic >= layer.in_channels { return; }
     let window = window(direction, ic, item);
     let below = window.at + layer.width;

@@ -83,8 +83,8 @@ pub const SNIPPETS: &[(&str, &str)] = &[
     ("routed_subgroup", include_str!("../../../shaders/lib/routed_subgroup.wgsl")),
     ("rows", include_str!("../../../shaders/lib/rows.wgsl")),
     ("rows_subgroup", include_str!("../../../shaders/lib/rows_subgroup.wgsl")),
+    ("store_columns", include_str!("../../../shaders/lib/store_columns.wgsl")),
     ("store_rows", include_str!("../../../shaders/lib/store_rows.wgsl")),
-    ("store_tile", include_str!("../../../shaders/lib/store_tile.wgsl")),
     ("tile", include_str!("../../../shaders/lib/tile.wgsl")),
     ("unpool", include_str!("../../../shaders/lib/unpool.wgsl")),
     ("weight_partials", include_str!("../../../shaders/lib/weight_partials.wgsl")),
@@ -101,8 +101,8 @@ pub enum RowLoads {
     Shared,
 }
 
-/// The WGSL to compile: each line `#import NAME` becomes `shaders/lib/NAME.wgsl`, and each line `#rows`, `#row_quads` or
-/// `#row_adjoints` the function that `shaders/lib/rows.wgsl` or `shaders/lib/routed.wgsl` describes.
+/// The WGSL to compile: each line `#import NAME` becomes `shaders/lib/NAME.wgsl`, and each line `#rows`, `#row_quads`, `#columns`
+/// or `#row_adjoints` the function that `shaders/lib/rows.wgsl` or `shaders/lib/routed.wgsl` describes.
 ///
 /// # Panics
 /// If there is no such snippet.
@@ -113,6 +113,7 @@ pub fn expand(source: &str, loads: RowLoads) -> String {
             ["#import", name] => out.push_str(snippet(name, loads)),
             ["#rows", name, binding] => out.push_str(&rows(name, binding, loads)),
             ["#row_quads", name, binding] => out.push_str(&row_quads(name, binding, loads)),
+            ["#columns", name, binding] => out.push_str(&columns(name, binding)),
             ["#row_adjoints", name, values, codes] => out.push_str(&row_adjoints(name, values, codes, loads)),
             _ => out.push_str(line),
         }
@@ -148,6 +149,11 @@ fn rows(name: &str, binding: &str, loads: RowLoads) -> String {
         RowLoads::Shared => format!("spread({binding}[at + rows.own], {binding}[at + rows.more])"),
     };
     format!("fn {name}(at: u32, rows: Offsets) -> Rows {{ return {body}; }}")
+}
+
+fn columns(name: &str, binding: &str) -> String {
+    let loads = [0, 1, 2, 3].map(|column| format!("{binding}[at + {column}u * COLUMN_STEP]"));
+    format!("fn {name}(at: u32) -> vec4<f32> {{ return vec4({}); }}", loads.join(", "))
 }
 
 fn row_adjoints(name: &str, values: &str, codes: &str, loads: RowLoads) -> String {
