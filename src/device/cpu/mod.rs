@@ -59,7 +59,7 @@ impl<T: Scalar> Device for CpuDevice<T> {
     }
 
     fn write(&self, buffer: &mut Vec<T>, offset: usize, values: &[T]) {
-        buffer[offset..offset + values.len()].copy_from_slice(values);
+        vectors::copy(values, &mut buffer[offset..offset + values.len()]);
     }
 
     fn write_codes(&self, codes: &mut Vec<u8>, values: &[u8]) {
@@ -67,7 +67,9 @@ impl<T: Scalar> Device for CpuDevice<T> {
     }
 
     fn read(&self, buffer: &Vec<T>, range: Range<usize>) -> Result<Vec<T>> {
-        Ok(buffer[range].to_vec())
+        let mut values = self.zeros(range.len())?;
+        vectors::copy(&buffer[range], &mut values);
+        Ok(values)
     }
 
     fn read_codes(&self, codes: &Vec<u8>, len: usize) -> Result<Vec<u8>> {
@@ -75,11 +77,11 @@ impl<T: Scalar> Device for CpuDevice<T> {
     }
 
     fn clear(&self, buffer: &mut Vec<T>, range: Range<usize>) {
-        buffer[range].fill(T::zero());
+        vectors::clear(&mut buffer[range]);
     }
 
     fn copy(&self, from: &Vec<T>, at: usize, to: &mut Vec<T>, to_at: usize, len: usize) {
-        to[to_at..to_at + len].copy_from_slice(&from[at..at + len]);
+        vectors::copy(&from[at..at + len], &mut to[to_at..to_at + len]);
     }
 
     fn conv_forward(&self, layer: &Conv, call: ConvForward<'_, Self>) {

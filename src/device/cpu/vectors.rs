@@ -1,4 +1,4 @@
-//! The eigensolver's block-vector kernels, in blocks of rows that stay in cache.
+//! The eigensolver's block-vector kernels, in blocks of rows that stay in cache, and what moves whole vectors.
 
 use super::CpuDevice;
 use super::matrix::{Mat, MatMut};
@@ -8,7 +8,28 @@ use rayon::prelude::*;
 /// Rows a task and a partial sum: in f32, a dot product of three million terms keeps eight digits this way.
 const ROWS: usize = 4096;
 
+/// Scalars that one core moves at a time.
+const PIECE: usize = 1 << 16;
+
 type Cpu<T> = CpuDevice<T>;
+
+/// `to = from`, on all cores where it is long: a memory page that is written for the first time takes longer to be had than
+/// to be copied to.
+pub(super) fn copy<T: Scalar>(from: &[T], to: &mut [T]) {
+    if to.len() <= PIECE {
+        return to.copy_from_slice(from);
+    }
+    assert_eq!(from.len(), to.len());
+    to.par_chunks_mut(PIECE).zip(from.par_chunks(PIECE)).for_each(|(to, from)| to.copy_from_slice(from));
+}
+
+/// Zeros, likewise.
+pub(super) fn clear<T: Scalar>(values: &mut [T]) {
+    if values.len() <= PIECE {
+        return values.fill(T::zero());
+    }
+    values.par_chunks_mut(PIECE).for_each(|values| values.fill(T::zero()));
+}
 
 fn view<'a, T: Scalar>(columns: &Columns<'a, Cpu<T>>, first_row: usize, rows: usize) -> Mat<'a, T> {
     let data = if columns.count == 0 { &[] } else { &columns.buffer[columns.offset + first_row..] };
