@@ -6,19 +6,23 @@ use std::slice::Chunks;
 /// Bytes that memory hands out at once.
 const LINE: usize = 64;
 
-/// A slice that is used soon, cut evenly: a core that waits for many lines at once stops altogether.
-pub struct Ahead<'a>(Chunks<'a, u8>);
+/// Slices that are used soon, each cut evenly: a core that waits for many lines at once stops altogether.
+pub struct Ahead<'a, const N: usize>([Chunks<'a, u8>; N]);
 
-impl<'a> Ahead<'a> {
-    pub fn in_steps<T: Pod>(slice: &'a [T], steps: usize) -> Self {
-        let bytes = bytemuck::cast_slice::<T, u8>(slice);
-        Self(bytes.chunks(bytes.len().div_ceil(steps.max(1)).next_multiple_of(LINE).max(LINE)))
+impl<'a, const N: usize> Ahead<'a, N> {
+    pub fn in_steps<T: Pod>(slices: [&'a [T]; N], steps: usize) -> Self {
+        Self(slices.map(|slice| {
+            let bytes = bytemuck::cast_slice::<T, u8>(slice);
+            bytes.chunks(bytes.len().div_ceil(steps.max(1)).next_multiple_of(LINE).max(LINE))
+        }))
     }
 
-    /// Asks for the next piece.
+    /// Asks for the next piece of each.
     #[inline(always)]
     pub fn step(&mut self) {
-        prefetch(self.0.next().unwrap_or_default());
+        for pieces in &mut self.0 {
+            prefetch(pieces.next().unwrap_or_default());
+        }
     }
 }
 
@@ -45,7 +49,7 @@ mod tests {
     fn steps_cover_the_slice() {
         for (len, steps) in [(0, 3), (1000, 1), (1000, 7), (1000, 10_000), (70, 0)] {
             let slice = vec![0f32; len];
-            let Ahead(pieces) = Ahead::in_steps(&slice, steps);
+            let Ahead([pieces]) = Ahead::in_steps([&slice], steps);
             assert!(pieces.len() <= steps.max(1));
             assert_eq!(pieces.map(<[u8]>::len).sum::<usize>(), 4 * len);
         }

@@ -186,6 +186,27 @@ impl<T: Scalar> WithSimd for Unpack<'_, T> {
     }
 }
 
+/// Codes a word of bits.
+const WORD: usize = u64::BITS as usize;
+
+/// A bit for each of up to [`WORD`] codes, set where an output is live.
+fn live_bits(codes: &[u8]) -> u64 {
+    const {
+        assert!(DEAD == 4, "a bit of its own");
+    }
+    let (bytes, rest) = codes.as_chunks::<8>();
+    let mut bits = 0;
+    for (i, &bytes) in bytes.iter().enumerate() {
+        // One bit of every byte, then all of them in the highest byte.
+        let live = !u64::from_le_bytes(bytes) >> 2 & 0x0101_0101_0101_0101;
+        bits |= (live.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
+    }
+    for (i, &code) in (8 * bytes.len()..).zip(rest) {
+        bits |= u64::from(code != DEAD) << i;
+    }
+    bits
+}
+
 /// The live outputs of one sample, listed by channel, and the same by position.
 #[derive(Default)]
 pub struct Routes {
@@ -203,6 +224,8 @@ pub struct Routes {
     pub members: Vec<u32>,
     /// Index of each member in the sample's pooled outputs.
     pub member_outputs: Vec<u32>,
+    /// Scratch: first line of each window of a channel.
+    windows: Vec<u32>,
     /// Scratch of the counting sort: entries of each position, then where its next one goes.
     counts: Vec<usize>,
 }
@@ -214,21 +237,24 @@ impl Routes {
         self.starts.push(0);
         self.outputs.resize(route.len(), 0);
         self.patches.resize(route.len(), 0);
+        let (height, width) = (c.pooled_height(), c.pooled_width());
+        self.windows.clear();
+        self.windows.extend((0..height * width).map(|i| (2 * (i / width * layout.row + i % width)) as u32));
         // Where a code's position lies in its window.
-        let offsets = [0, 1, layout.row as u32, layout.row as u32 + 1, 0, 0, 0, 0];
-        let (outputs, patches) = (&mut self.outputs[..], &mut self.patches[..route.len()]);
+        let offsets = [0, 1, layout.row as u32, layout.row as u32 + 1];
         let (mut live, mut output) = (0, 0);
-        for channel in route.chunks_exact(c.pooled_height() * c.pooled_width()) {
-            for (y, codes) in channel.chunks_exact(c.pooled_width()).enumerate() {
-                let mut window = (2 * y * layout.row) as u32;
-                for &code in codes {
-                    // Every entry is written and a dead one then overwritten: whether it is dead no branch can predict.
-                    outputs[live] = output;
-                    patches[live] = window + offsets[usize::from(code & 7)];
-                    live += usize::from(code != DEAD);
-                    output += 1;
-                    window += 2;
+        for channel in route.chunks_exact(height * width) {
+            for (codes, windows) in channel.chunks(WORD).zip(self.windows.chunks(WORD)) {
+                // No branch can predict which outputs are live: their bits are run through instead.
+                let mut bits = live_bits(codes);
+                while bits != 0 {
+                    let at = bits.trailing_zeros();
+                    bits &= bits - 1;
+                    self.outputs[live] = output + at;
+                    self.patches[live] = windows[at as usize] + offsets[usize::from(codes[at as usize] & 3)];
+                    live += 1;
                 }
+                output += codes.len() as u32;
             }
             self.starts.push(live);
         }
@@ -262,6 +288,25 @@ impl Routes {
                 self.members[*next] = oc as u32;
                 self.member_outputs[*next] = self.outputs[entry];
                 *next += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_live_code_has_its_bit() {
+        for len in [0, 1, 7, 8, 9, 49, 63, WORD] {
+            let codes: Vec<u8> = (0..len as u8).map(|i| i.wrapping_mul(i) % 7 % (DEAD + 1)).collect();
+            for codes in [&codes[..], &vec![DEAD; len], &vec![DEAD - 1; len]] {
+                let bits = live_bits(codes);
+                for (i, &code) in codes.iter().enumerate() {
+                    assert_eq!(bits >> i & 1 == 1, code != DEAD, "code {i} of {codes:?}");
+                }
+                assert_eq!(bits.checked_shr(len as u32).unwrap_or(0), 0, "bits beyond {len} codes");
             }
         }
     }

@@ -133,7 +133,7 @@ impl<T: Scalar, const K: usize, const D: usize> WithSimd for Dots<'_, T, K, D> {
         // Block by block: one block of an image fits the first-level cache, all of them do not. But where a block is a single
         // multiply-add, summing over the lanes would cost more than it.
         let together = if K == 1 { blocks } else { 1 };
-        let mut ahead = Ahead::in_steps(self.ahead, blocks / together * (self.routes.starts.len() - 1));
+        let mut ahead = Ahead::in_steps([self.ahead], blocks / together * (self.routes.starts.len() - 1));
         for block in (0..blocks).step_by(together) {
             let image = &self.image[block * plane..(block + together) * plane];
             for (oc, bounds) in self.routes.starts.windows(2).enumerate() {
@@ -180,6 +180,8 @@ struct WeightSums<'a, T, const K: usize> {
     image: &'a [Line<T>],
     /// Output channel first.
     dw: &'a mut [Line<T>],
+    /// What is read next.
+    ahead: [&'a [T]; 3],
 }
 
 impl<T: Scalar, const K: usize> WeightSums<'_, T, K> {
@@ -225,9 +227,11 @@ impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Layout { blocks, plane, row, taps, .. } = self.layout;
         assert_patches_inside(&self.layout, self.routes, K, self.image.len() / blocks);
+        let mut ahead = Ahead::in_steps(self.ahead, blocks * (self.routes.starts.len() - 1));
         for block in 0..blocks {
             let image = &self.image[block * plane..(block + 1) * plane];
             for (oc, bounds) in self.routes.starts.windows(2).enumerate() {
+                ahead.step();
                 let dw = &mut self.dw[(oc * blocks + block) * taps..][..taps];
                 let patches = &self.routes.patches[bounds[0]..bounds[1]];
                 let entries = self.d[bounds[0]..bounds[1]].iter().copied().zip(patches.iter().copied());
@@ -253,6 +257,8 @@ struct InputSums<'a, T, const K: usize, const N: usize> {
     sources: [(&'a [T], &'a [Line<T>]); N],
     /// Bordered image; what falls on the border is dropped later.
     dx: &'a mut [Line<T>],
+    /// Where it is unpacked to.
+    ahead: &'a [T],
 }
 
 impl<T: Scalar, const K: usize, const N: usize> InputSums<'_, T, K, N> {
@@ -262,12 +268,14 @@ impl<T: Scalar, const K: usize, const N: usize> InputSums<'_, T, K, N> {
         let Layout { plane, row, blocks, .. } = self.layout;
         let slice = (self.routes.starts.len() - 1) * K;
         assert!(sources.iter().all(|(_, weights)| weights.len() == blocks * K * slice));
+        let mut ahead = Ahead::in_steps([self.ahead], blocks * K * self.routes.positions.len());
         // A row of taps at a time: one row of all channels fits the first-level cache, whole patches do not.
         for (block, ky) in (0..blocks).flat_map(|block| (0..K).map(move |ky| (block, ky))) {
             let dx = &mut self.dx[block * plane..(block + 1) * plane];
             let weights = (block * K + ky) * slice;
             let mut first = 0;
             for &(patch, end) in &self.routes.positions {
+                ahead.step();
                 let members = &self.routes.members[first..end];
                 let sources = sources.map(|(d, w)| (&d[first..end], w));
                 first = end;
@@ -403,14 +411,19 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
                 gather(&routes.outputs, slice(call.dp, n, output_len), &mut d);
                 layout.pack_image(c, slice(call.x, n, input_len), &mut image);
                 let dw = &mut partial.weights[..];
-                arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d: &d, image: &image, dw });
+                let ahead = match n + 1 < call.samples {
+                    true => [slice(call.x, n + 1, input_len), slice(call.dp, n + 1, output_len), &[]],
+                    false => [&[][..]; 3],
+                };
+                arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d: &d, image: &image, dw, ahead });
                 add_biases(&routes, &d, &mut partial.biases);
                 if let Some(dx) = dx.first_mut() {
                     routes.sort_by_position();
                     gather(&routes.member_outputs, slice(call.dp, n, output_len), &mut d);
                     dimage.fill(Line::zero());
                     let sources = [(&d[..], &w[..])];
-                    arch.dispatch(InputSums::<T, K, 1> { layout, routes: &routes, sources, dx: &mut dimage });
+                    let (routes, ahead) = (&routes, &dx[..]);
+                    arch.dispatch(InputSums::<T, K, 1> { layout, routes, sources, dx: &mut dimage, ahead });
                     layout.unpack_image(c, &dimage, dx);
                 }
             }
@@ -453,21 +466,34 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                 let routes = &routes;
                 gather(&routes.outputs, slice(call.dp, n, output_len), &mut d);
                 layout.pack_image(c, slice(call.x, n, input_len), &mut image);
+                // What is read after direction k.
+                let after = |k: usize| match (k + 1 < call.directions, n + 1 < call.samples) {
+                    (true, _) => [slice(call.tdp, (k + 1) * call.samples + n, output_len), &[], &[]],
+                    (false, true) => [
+                        slice(call.x, n + 1, input_len),
+                        slice(call.dp, n + 1, output_len),
+                        slice(call.tdp, n + 1, output_len),
+                    ],
+                    (false, false) => [&[][..]; 3],
+                };
                 for k in 0..call.directions {
                     let at = k * call.samples + n;
                     gather(&routes.outputs, slice(call.tdp, at, output_len), &mut td);
                     let (dw, biases) = partial.direction(c, &layout, k);
-                    arch.dispatch(WeightSums::<T, K> { layout, routes, d: &td, image: &image, dw });
+                    let ahead = call.tx.map_or(after(k), |tx| [slice(tx, at, input_len), &[], &[]]);
+                    arch.dispatch(WeightSums::<T, K> { layout, routes, d: &td, image: &image, dw, ahead });
                     if let Some(tx) = call.tx {
                         layout.pack_image(c, slice(tx, at, input_len), &mut timage);
-                        arch.dispatch(WeightSums::<T, K> { layout, routes, d: &d, image: &timage, dw });
+                        let ahead = after(k);
+                        arch.dispatch(WeightSums::<T, K> { layout, routes, d: &d, image: &timage, dw, ahead });
                     }
                     add_biases(routes, &td, biases);
                     if let Some(tdx) = tdx.get_mut(k) {
                         tdimage.fill(Line::zero());
                         gather(&routes.member_outputs, slice(call.tdp, at, output_len), &mut td);
                         let sources = [(&td[..], &w[..]), (&d_of_members[..], &tw[k][..])];
-                        arch.dispatch(InputSums::<T, K, 2> { layout, routes, sources, dx: &mut tdimage });
+                        let ahead = &tdx[..];
+                        arch.dispatch(InputSums::<T, K, 2> { layout, routes, sources, dx: &mut tdimage, ahead });
                         layout.unpack_image(c, &tdimage, tdx);
                     }
                 }
