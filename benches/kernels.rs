@@ -119,7 +119,10 @@ fn conv_backward(bencher: Bencher, layer: usize) {
     let ConvCase { c, theta, vectors, x, tx, route, dp, .. } = &mut ConvCase::new(layer, 1);
     bencher.bench_local(|| {
         let dx = (layer > 0).then_some(&mut *tx);
-        Cpu::new().conv_backward(c, ConvBackward { samples: SAMPLES, theta, x, route, dp, gradient: vectors, dx });
+        Cpu::new().conv_backward(
+            c,
+            ConvBackward { samples: SAMPLES, theta, x, route, dp, gradient: vectors, accumulate: false, dx },
+        );
     });
 }
 
@@ -141,6 +144,7 @@ fn conv_tangent_backward<const LAYER: usize>(bencher: Bencher, directions: usize
             dp,
             tdp,
             products: &mut products,
+            accumulate: false,
             tdx,
         };
         Cpu::new().conv_tangent_backward(c, call);
@@ -164,8 +168,10 @@ fn dense_backward(bencher: Bencher, layer: usize) {
     let (mut gradient, mut dx) = (vec![0.0; theta.len()], x.clone());
     bencher.bench_local(|| {
         let (dy, gradient, dx) = (&mut dy, &mut gradient, Some(&mut dx));
-        Cpu::new()
-            .dense_backward(&d, DenseBackward { samples: SAMPLES, theta: &theta, x: &x, y: &y, dy, gradient, dx });
+        Cpu::new().dense_backward(
+            &d,
+            DenseBackward { samples: SAMPLES, theta: &theta, x: &x, y: &y, dy, gradient, accumulate: false, dx },
+        );
     });
 }
 
@@ -213,6 +219,7 @@ fn dense_tangent_backward<const LAYER: usize>(bencher: Bencher, directions: usiz
             dz: &dz,
             tdy: &mut tdy,
             products: &mut products,
+            accumulate: false,
             tdx: Some(&mut tdx),
         };
         Cpu::new().dense_tangent_backward(&d, call);

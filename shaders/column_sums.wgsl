@@ -1,4 +1,4 @@
-// column_sums.wgsl: db += sum over the samples of dz, in each direction.
+// column_sums.wgsl: db = sum over the samples of dz, or db += it, in each direction.
 #import index
 #import dense
 
@@ -13,5 +13,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var n = layer.begin; n < layer.end; n++) {
         sum += dz[(id.z * layer.samples + n) * layer.outputs + o];
     }
-    gradient[id.z * layer.pitch + layer.bias + o] += sum;
+    let at = id.z * layer.pitch + layer.bias + o;
+    if layer.accumulate == 0u { gradient[at] = sum; } else { gradient[at] += sum; }
 }

@@ -13,7 +13,7 @@
 fn store(direction: u32, n: u32, i: u32, sum: f32) {
     if n >= layer.samples || i >= layer.inputs { return; }
     let at = n * layer.inputs + i;
-    if layer.begin == 0u { dx[at] = sum; } else { dx[at] += sum; }
+    if layer.accumulate == 0u { dx[at] = sum; } else { dx[at] += sum; }
 }
 
 #rows adjoints dzt

@@ -1,4 +1,4 @@
-// dense_backward_weights.wgsl: dW += dz^T x.
+// dense_backward_weights.wgsl: dW = dz^T x, or dW += dz^T x.
 #import dense
 #import outer
 #import rows
@@ -12,7 +12,8 @@
 
 fn store(direction: u32, o: u32, i: u32, sum: f32) {
     if o >= layer.outputs || i >= layer.inputs { return; }
-    gradient[layer.weight + o * layer.inputs + i] += sum;
+    let at = layer.weight + o * layer.inputs + i;
+    if layer.accumulate == 0u { gradient[at] = sum; } else { gradient[at] += sum; }
 }
 
 #rows adjoints dz

@@ -14,7 +14,7 @@
 fn store(direction: u32, n: u32, i: u32, sum: f32) {
     if n >= layer.samples || i >= layer.inputs { return; }
     let at = (direction * layer.samples + n) * layer.inputs + i;
-    if layer.begin == 0u { tdx[at] = sum; } else { tdx[at] += sum; }
+    if layer.accumulate == 0u { tdx[at] = sum; } else { tdx[at] += sum; }
 }
 
 #rows adjoints dzt

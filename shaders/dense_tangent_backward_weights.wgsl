@@ -1,4 +1,4 @@
-// dense_tangent_backward_weights.wgsl: tdW += tdz^T x + dz^T tx.
+// dense_tangent_backward_weights.wgsl: tdW = tdz^T x + dz^T tx, or tdW += it.
 #import dense
 #import outer
 #import rows
@@ -16,7 +16,8 @@ override first_layer: bool = false;
 
 fn store(direction: u32, o: u32, i: u32, sum: f32) {
     if o >= layer.outputs || i >= layer.inputs { return; }
-    products[direction * layer.pitch + layer.weight + o * layer.inputs + i] += sum;
+    let at = direction * layer.pitch + layer.weight + o * layer.inputs + i;
+    if layer.accumulate == 0u { products[at] = sum; } else { products[at] += sum; }
 }
 
 #rows adjoints dz

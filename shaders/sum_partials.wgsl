@@ -1,4 +1,4 @@
-// sum_partials.wgsl: out[k * pitch + offset + i] += sum over the slices of partials[slice, k, i], first slice first.
+// sum_partials.wgsl: out[k * pitch + offset + i] = sum over the slices of partials[slice, k, i], first slice first, or += it.
 #import index
 
 struct Sum {
@@ -7,6 +7,7 @@ struct Sum {
     len: u32,
     offset: u32,
     pitch: u32,
+    accumulate: u32,
 }
 var<immediate> sum: Sum;
 
@@ -21,5 +22,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var slice = 0u; slice < sum.slices; slice++) {
         total += partials[(slice * sum.directions + id.z) * sum.len + i];
     }
-    out[id.z * sum.pitch + sum.offset + i] += total;
+    let at = id.z * sum.pitch + sum.offset + i;
+    if sum.accumulate == 0u { out[at] = total; } else { out[at] += total; }
 }

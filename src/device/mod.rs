@@ -104,7 +104,7 @@ pub struct ConvTangent<'a, D: Device + ?Sized> {
     pub tp: &'a mut D::Buffer,
 }
 
-/// `dz = unroute(dp)`, `dW += dz x^T`, `db += sum dz`, `dx = W^T dz`.
+/// `dz = unroute(dp)`, `dW = dz x^T`, `db = sum dz`, `dx = W^T dz`.
 pub struct ConvBackward<'a, D: Device + ?Sized> {
     /// Number of samples N.
     pub samples: usize,
@@ -116,13 +116,15 @@ pub struct ConvBackward<'a, D: Device + ?Sized> {
     pub route: &'a D::Codes,
     /// Adjoint of the pooled values (N, OC, H/2, W/2); entries at dead outputs are ignored.
     pub dp: &'a D::Buffer,
-    /// Added to: gradient (dim), at this layer's weight and bias.
+    /// Output: gradient (dim), at this layer's weight and bias.
     pub gradient: &'a mut D::Buffer,
+    /// Whether the gradient is added to, instead of replaced.
+    pub accumulate: bool,
     /// Output: adjoint of the input (N, IC, H, W); `None` in the first layer.
     pub dx: Option<&'a mut D::Buffer>,
 }
 
-/// `tdz = unroute(tdp)`, `tdW += tdz x^T + dz tx^T`, `tdb += sum tdz`, `tdx = W^T tdz + tW^T dz`.
+/// `tdz = unroute(tdp)`, `tdW = tdz x^T + dz tx^T`, `tdb = sum tdz`, `tdx = W^T tdz + tW^T dz`.
 pub struct ConvTangentBackward<'a, D: Device + ?Sized> {
     /// Number of samples N.
     pub samples: usize,
@@ -142,8 +144,10 @@ pub struct ConvTangentBackward<'a, D: Device + ?Sized> {
     pub dp: &'a D::Buffer,
     /// Tangents of that adjoint (K, N, OC, H/2, W/2); entries at dead outputs are ignored.
     pub tdp: &'a D::Buffer,
-    /// Added to: Hessian-vector products (K, pitch), at this layer's weight and bias.
+    /// Output: Hessian-vector products (K, pitch), at this layer's weight and bias.
     pub products: &'a mut D::Buffer,
+    /// Whether the products are added to, instead of replaced.
+    pub accumulate: bool,
     /// Output: tangents of the adjoint of the input (K, N, IC, H, W); `None` in the first layer.
     pub tdx: Option<&'a mut D::Buffer>,
 }
@@ -180,7 +184,7 @@ pub struct DenseTangent<'a, D: Device + ?Sized> {
     pub ty: &'a mut D::Buffer,
 }
 
-/// `dz = m dy` (in place), `dW += dz^T x`, `db += sum dz`, `dx = dz W`.
+/// `dz = m dy` (in place), `dW = dz^T x`, `db = sum dz`, `dx = dz W`.
 pub struct DenseBackward<'a, D: Device + ?Sized> {
     /// Number of samples N.
     pub samples: usize,
@@ -192,13 +196,15 @@ pub struct DenseBackward<'a, D: Device + ?Sized> {
     pub y: &'a D::Buffer,
     /// In: adjoint `dy` of the output (N, O). Out: masked to `dz`, as [`DenseTangentBackward`] wants it.
     pub dy: &'a mut D::Buffer,
-    /// Added to: gradient (dim), at this layer's weight and bias.
+    /// Output: gradient (dim), at this layer's weight and bias.
     pub gradient: &'a mut D::Buffer,
+    /// Whether the gradient is added to, instead of replaced.
+    pub accumulate: bool,
     /// Output: adjoint of the input (N, I); `None` in the first layer.
     pub dx: Option<&'a mut D::Buffer>,
 }
 
-/// `tdz = m tdy` (in place), `tdW += tdz^T x + dz^T tx`, `tdb += sum tdz`, `tdx = tdz W + dz tW`.
+/// `tdz = m tdy` (in place), `tdW = tdz^T x + dz^T tx`, `tdb = sum tdz`, `tdx = tdz W + dz tW`.
 pub struct DenseTangentBackward<'a, D: Device + ?Sized> {
     /// Number of samples N.
     pub samples: usize,
@@ -218,8 +224,10 @@ pub struct DenseTangentBackward<'a, D: Device + ?Sized> {
     pub dz: &'a D::Buffer,
     /// In: tangents `tdy` of the adjoint of the output (K, N, O). Out: masked to `tdz`.
     pub tdy: &'a mut D::Buffer,
-    /// Added to: Hessian-vector products (K, pitch), at this layer's weight and bias.
+    /// Output: Hessian-vector products (K, pitch), at this layer's weight and bias.
     pub products: &'a mut D::Buffer,
+    /// Whether the products are added to, instead of replaced.
+    pub accumulate: bool,
     /// Output: tangents of the adjoint of the input (K, N, I); `None` in the first layer.
     pub tdx: Option<&'a mut D::Buffer>,
 }

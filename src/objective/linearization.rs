@@ -19,7 +19,7 @@ pub struct Linearization<'a, D: Device> {
     evaluation: Evaluation,
     /// The primal of the first chunks, as many as the memory holds.
     kept: Vec<Primal<D>>,
-    /// Where the primal of the other chunks is recomputed, with the gradient it adds to as a by-product.
+    /// Where the primal of the other chunks is recomputed, with its gradient as a by-product.
     recomputed: Option<(Primal<D>, D::Buffer)>,
     /// Tangents for the largest block seen so far: (directions, buffers).
     tangents: Option<(usize, Tangents<D>)>,
@@ -34,7 +34,7 @@ impl<'a, D: Device> Linearization<'a, D> {
         let mut gradient = device.zeros(dim)?;
         let mut left = memory / Primal::<D>::bytes_per_sample(network);
         let (mut kept, mut recomputed, mut total) = (Vec::new(), None, Totals::default());
-        for chunk in &objective.chunks {
+        for (i, chunk) in objective.chunks.iter().enumerate() {
             let keep = recomputed.is_none() && left >= chunk.samples;
             if keep {
                 left -= chunk.samples;
@@ -48,7 +48,7 @@ impl<'a, D: Device> Linearization<'a, D> {
                 (None, None) => unreachable!("a chunk is kept or recomputed"),
             };
             primal.forward(device, network, chunk, theta);
-            primal.backward(device, network, chunk, theta, objective.scale(), &mut gradient);
+            primal.backward(device, network, chunk, theta, objective.scale(), &mut gradient, i > 0);
             total.add(primal, device, chunk, network.classes())?;
         }
         let evaluation = total.mean(objective.samples)?;
@@ -101,19 +101,18 @@ impl<'a, D: Device> Linearization<'a, D> {
             Some((room, tangents)) if room >= directions => (room, tangents),
             _ => (directions, Tangents::new(*device, network, chunks[0].samples, directions)?),
         };
-        device.clear(products, 0..directions * network.dim());
         let scale = self.objective.scale();
         for (i, chunk) in chunks.iter().enumerate() {
             let primal = match (self.kept.get(i), &mut self.recomputed) {
                 (Some(primal), _) => primal,
                 (None, Some((primal, by_product))) => {
                     primal.forward(*device, network, chunk, &self.theta);
-                    primal.backward(*device, network, chunk, &self.theta, scale, by_product);
+                    primal.backward(*device, network, chunk, &self.theta, scale, by_product, false);
                     primal
                 }
                 (None, None) => unreachable!("a chunk is kept or recomputed"),
             };
-            tangents.1.hvp(*device, network, chunk, primal, &self.theta, scale, directions, vectors, products);
+            tangents.1.hvp(*device, network, chunk, primal, &self.theta, scale, directions, vectors, products, i > 0);
         }
         self.tangents = Some(tangents);
         Ok(())

@@ -150,7 +150,6 @@ impl<'a, D: Device> Objective<'a, D> {
     /// # Errors
     /// As [`Objective::evaluate`].
     pub fn gradient(&mut self, theta: &D::Buffer, gradient: &mut D::Buffer) -> Result<Evaluation> {
-        self.device.clear(gradient, 0..self.network.dim());
         self.run(theta, Some(gradient), None)
     }
 
@@ -186,8 +185,6 @@ impl<'a, D: Device> Objective<'a, D> {
         vector: &D::Buffer,
         product: &mut D::Buffer,
     ) -> Result<Evaluation> {
-        self.device.clear(gradient, 0..self.network.dim());
-        self.device.clear(product, 0..self.network.dim());
         self.run(theta, Some(gradient), Some((vector, product)))
     }
 
@@ -198,7 +195,7 @@ impl<'a, D: Device> Objective<'a, D> {
         }
     }
 
-    /// One pass over the chunks; adds the gradient, and `H vector` to `product`, which needs the gradient.
+    /// One pass over the chunks; sets the gradient, and `product` to `H vector`, which needs the gradient.
     fn run(
         &mut self,
         theta: &D::Buffer,
@@ -211,13 +208,13 @@ impl<'a, D: Device> Objective<'a, D> {
             self.tangents = Some(Tangents::new(device, network, self.chunks[0].samples, 1)?);
         }
         let mut total = Totals::default();
-        for chunk in &self.chunks {
+        for (i, chunk) in self.chunks.iter().enumerate() {
             primal.forward(device, network, chunk, theta);
             if let Some(gradient) = gradient.as_deref_mut() {
-                primal.backward(device, network, chunk, theta, scale, gradient);
+                primal.backward(device, network, chunk, theta, scale, gradient, i > 0);
             }
             if let (Some((vector, product)), Some(tangents)) = (&mut tangent, &mut self.tangents) {
-                tangents.hvp(device, network, chunk, &primal, theta, scale, 1, vector, product);
+                tangents.hvp(device, network, chunk, &primal, theta, scale, 1, vector, product, i > 0);
             }
             total.add(&primal, device, chunk, network.classes())?;
         }

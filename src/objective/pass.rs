@@ -70,7 +70,9 @@ impl<D: Device> Primal<D> {
         });
     }
 
-    /// Computes the adjoints and adds the chunk's gradient; follows [`Primal::forward`].
+    /// Computes the adjoints and the chunk's gradient, which is added to `gradient` or replaces it; follows
+    /// [`Primal::forward`].
+    #[allow(clippy::too_many_arguments, reason = "the pass needs the whole state, and each has its own owner")]
     pub fn backward(
         &mut self,
         device: &D,
@@ -79,6 +81,7 @@ impl<D: Device> Primal<D> {
         theta: &D::Buffer,
         scale: f64,
         gradient: &mut D::Buffer,
+        accumulate: bool,
     ) {
         let samples = chunk.samples;
         let last = network.layers().len() - 1;
@@ -90,11 +93,14 @@ impl<D: Device> Primal<D> {
             let (dx, dy) = (before.last_mut(), &mut after[0]);
             match (layer, &self.routes[l]) {
                 (Layer::Conv(conv), Some(route)) => {
-                    device.conv_backward(conv, ConvBackward { samples, theta, x, route, dp: dy, gradient, dx });
+                    device.conv_backward(
+                        conv,
+                        ConvBackward { samples, theta, x, route, dp: dy, gradient, accumulate, dx },
+                    );
                 }
                 (Layer::Dense(dense), _) => {
                     let y = &self.outputs[l];
-                    device.dense_backward(dense, DenseBackward { samples, theta, x, y, dy, gradient, dx });
+                    device.dense_backward(dense, DenseBackward { samples, theta, x, y, dy, gradient, accumulate, dx });
                 }
                 (Layer::Conv(_), None) => unreachable!("every conv block has route codes"),
             }
@@ -148,7 +154,7 @@ impl<D: Device> Tangents<D> {
         Ok(Self { outputs: buffers()?, adjoints: buffers()? })
     }
 
-    /// Adds the chunk's Hessian-vector products of a block of directions (K, dim).
+    /// The chunk's Hessian-vector products of a block of directions (K, dim), which are added to `products` or replace them.
     #[allow(clippy::too_many_arguments, reason = "the pass needs the whole state, and each has its own owner")]
     pub fn hvp(
         &mut self,
@@ -161,6 +167,7 @@ impl<D: Device> Tangents<D> {
         directions: usize,
         vectors: &D::Buffer,
         products: &mut D::Buffer,
+        accumulate: bool,
     ) {
         let samples = chunk.samples;
         for (l, layer) in network.layers().iter().enumerate() {
@@ -209,6 +216,7 @@ impl<D: Device> Tangents<D> {
                         dp: dy,
                         tdp: tdy,
                         products,
+                        accumulate,
                         tdx,
                     },
                 ),
@@ -225,6 +233,7 @@ impl<D: Device> Tangents<D> {
                         dz: dy,
                         tdy,
                         products,
+                        accumulate,
                         tdx,
                     },
                 ),

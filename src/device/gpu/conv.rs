@@ -42,6 +42,7 @@ pub(super) struct SumParams {
     len: u32,
     offset: u32,
     pitch: u32,
+    accumulate: u32,
 }
 
 fn params(c: &Conv, samples: usize, directions: &Range<usize>) -> Params {
@@ -231,7 +232,7 @@ pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevi
             work,
             scalars: call.samples * c.input_len() + 2 * outputs + split.partials(),
         };
-        split.sum(gpu, c, run, &partials, call.gradient);
+        split.sum(gpu, c, run, &partials, call.gradient, call.accumulate);
     }
     if let Some(dx) = call.dx {
         assert_trips(c, c.out_channels);
@@ -280,7 +281,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
             work: 4 * products * directions.len() * outputs * c.patch_len(),
             scalars: (1 + directions.len()) * (call.samples * c.input_len() + outputs) + outputs + split.partials(),
         };
-        split.sum(gpu, c, run, &partials, call.products);
+        split.sum(gpu, c, run, &partials, call.products, call.accumulate);
     }
     let Some(tdx) = call.tdx else { return };
     assert_trips(c, c.out_channels);
@@ -332,8 +333,8 @@ impl Split {
         self.slices * self.directions * self.len
     }
 
-    /// Runs the kernel that writes the partial sums, then adds them to a block of parameter vectors, first slice first.
-    fn sum(&self, gpu: &GpuDevice, c: &Conv, run: Run<'_>, partials: &Storage, to: &Buffer) {
+    /// Runs the kernel that writes the partial sums, then sums them, first slice first, into a block of parameter vectors.
+    fn sum(&self, gpu: &GpuDevice, c: &Conv, run: Run<'_>, partials: &Storage, to: &Buffer, accumulate: bool) {
         let first = run.params.first as usize;
         run.cut(gpu, self.slices * self.directions, |pairs| grid([self.tiles[0], self.tiles[1], pairs]));
         gpu.queue.dispatch(Dispatch {
@@ -346,11 +347,12 @@ impl Split {
                 len: to_u32(self.len),
                 offset: to_u32(first * c.pitch + c.weight),
                 pitch: to_u32(c.pitch),
+                accumulate: u32::from(accumulate),
             }),
             buffers: &[partials, &to.raw],
             grid: flat(self.len, self.directions),
             work: 0,
-            bytes: (4 * (self.partials() + 2 * self.directions * self.len)) as u64,
+            bytes: (4 * (self.partials() + (1 + usize::from(accumulate)) * self.directions * self.len)) as u64,
         });
     }
 }

@@ -33,6 +33,7 @@ pub(super) struct Params {
     directions: u32,
     slice: u32,
     slices: u32,
+    accumulate: u32,
 }
 
 fn params(d: &Dense, samples: usize) -> Params {
@@ -51,13 +52,20 @@ fn params(d: &Dense, samples: usize) -> Params {
         directions: 1,
         slice: 0,
         slices: 1,
+        accumulate: 0,
     }
+}
+
+/// For sums that are added to what is stored, if so wanted.
+fn accumulating(d: &Dense, samples: usize, accumulate: bool) -> Params {
+    Params { accumulate: u32::from(accumulate), ..params(d, samples) }
 }
 
 impl Params {
     /// With the sum over this range of its index.
     fn over(self, range: &Range<usize>) -> Self {
-        Self { begin: to_u32(range.start), end: to_u32(range.end), ..self }
+        let accumulate = self.accumulate | u32::from(range.start > 0);
+        Self { begin: to_u32(range.start), end: to_u32(range.end), accumulate, ..self }
     }
 }
 
@@ -233,15 +241,15 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
         first_layer: false,
         terms: call.samples,
         products: 1,
-        scalars: x + y + 2 * w,
-        params: params(d, call.samples),
+        scalars: x + y + (1 + usize::from(call.accumulate)) * w,
+        params: accumulating(d, call.samples, call.accumulate),
         buffers: &[&call.x.raw, &dz.raw, &call.gradient.raw],
         rows: d.outputs,
         columns: d.inputs,
         directions: 0..1,
     }
     .run(gpu);
-    add_bias(gpu, d, call.samples, 1, dz, call.gradient);
+    sum_bias(gpu, d, accumulating(d, call.samples, call.accumulate), 1, dz, call.gradient);
     if let Some(dx) = call.dx {
         dx.holds("dx", call.samples * d.inputs);
         let order = Order::rows_last(call.samples, d.outputs);
@@ -281,15 +289,15 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
         first_layer: call.tx.is_none(),
         terms: call.samples,
         products: 1 + usize::from(call.tx.is_some()),
-        scalars: (1 + call.directions) * (x + y) + 2 * call.directions * w,
-        params: params(d, call.samples),
+        scalars: (1 + call.directions) * (x + y) + (1 + usize::from(call.accumulate)) * call.directions * w,
+        params: accumulating(d, call.samples, call.accumulate),
         buffers: &[&call.x.raw, &tx.raw, &call.dz.raw, &tdz.raw, &call.products.raw],
         rows: d.outputs,
         columns: d.inputs,
         directions: 0..call.directions,
     }
     .run(gpu);
-    add_bias(gpu, d, call.samples, call.directions, tdz, call.products);
+    sum_bias(gpu, d, accumulating(d, call.samples, call.accumulate), call.directions, tdz, call.products);
     let Some(tdx) = call.tdx else { return };
     tdx.holds("tdx", call.directions * call.samples * d.inputs);
     let order = Order::rows_last(call.samples, d.outputs);
@@ -338,16 +346,16 @@ fn mask(gpu: &GpuDevice, d: &Dense, samples: usize, directions: usize, y: &Buffe
     }
 }
 
-/// `db += sum dz` in each direction.
-fn add_bias(gpu: &GpuDevice, d: &Dense, samples: usize, directions: usize, dz: &Buffer, to: &Buffer) {
-    for range in ranges(samples) {
+/// `db = sum dz`, or `+=`, in each direction.
+fn sum_bias(gpu: &GpuDevice, d: &Dense, params: Params, directions: usize, dz: &Buffer, to: &Buffer) {
+    for range in ranges(params.samples as usize) {
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::ColumnSums,
             first_layer: false,
             layer: (d.inputs, d.outputs),
             work: 0,
             bytes: (4 * directions * d.outputs * range.len()) as u64,
-            params: bytes_of(&params(d, samples).over(&range)),
+            params: bytes_of(&params.over(&range)),
             buffers: &[&dz.raw, &to.raw],
             grid: flat(d.outputs, directions),
         });

@@ -112,48 +112,56 @@ pub fn conv<D: Device>(device: &D, case: ConvCase) -> Vec<Output> {
     );
 
     let dp = random(device, 6, outputs);
-    let mut gradient = random(device, 7, pitch);
+    let mut gradients = [7, 12].map(|seed| random(device, seed, pitch));
     let mut dx = (!first).then(|| random(device, 8, inputs));
-    device.conv_backward(
-        &layer,
-        ConvBackward {
-            samples,
-            theta: &theta,
-            x: &x,
-            route: &route,
-            dp: &dp,
-            gradient: &mut gradient,
-            dx: dx.as_mut(),
-        },
-    );
+    for (accumulate, gradient) in [true, false].into_iter().zip(&mut gradients) {
+        device.conv_backward(
+            &layer,
+            ConvBackward {
+                samples,
+                theta: &theta,
+                x: &x,
+                route: &route,
+                dp: &dp,
+                gradient,
+                accumulate,
+                dx: dx.as_mut(),
+            },
+        );
+    }
 
     let tdp = random(device, 9, directions * outputs);
-    let mut products = random(device, 10, directions * pitch);
+    let mut products = [10, 13].map(|seed| random(device, seed, directions * pitch));
     let mut tdx = (!first).then(|| random(device, 11, directions * inputs));
-    device.conv_tangent_backward(
-        &layer,
-        ConvTangentBackward {
-            samples,
-            directions,
-            theta: &theta,
-            vectors: &vectors,
-            x: &x,
-            tx: tx.as_ref(),
-            route: &route,
-            dp: &dp,
-            tdp: &tdp,
-            products: &mut products,
-            tdx: tdx.as_mut(),
-        },
-    );
+    for (accumulate, products) in [true, false].into_iter().zip(&mut products) {
+        device.conv_tangent_backward(
+            &layer,
+            ConvTangentBackward {
+                samples,
+                directions,
+                theta: &theta,
+                vectors: &vectors,
+                x: &x,
+                tx: tx.as_ref(),
+                route: &route,
+                dp: &dp,
+                tdp: &tdp,
+                products,
+                accumulate,
+                tdx: tdx.as_mut(),
+            },
+        );
+    }
 
     let codes = device.read_codes(&route, outputs).unwrap().into_iter().map(f64::from).collect();
     let mut out = vec![
         Output { name: "conv_forward route", values: codes, absolute: 0.0, relative: 0.0 },
         Output::sum(device, "conv_forward p", &p, outputs, taps),
         Output::sum(device, "conv_tangent tp", &tp, directions * outputs, 2 * taps),
-        Output::sum(device, "conv_backward gradient", &gradient, pitch, pooled),
-        Output::sum(device, "conv_tangent_backward products", &products, directions * pitch, 2 * pooled),
+        Output::sum(device, "conv_backward gradient, added to", &gradients[0], pitch, pooled),
+        Output::sum(device, "conv_backward gradient", &gradients[1], pitch, pooled),
+        Output::sum(device, "conv_tangent_backward products, added to", &products[0], directions * pitch, 2 * pooled),
+        Output::sum(device, "conv_tangent_backward products", &products[1], directions * pitch, 2 * pooled),
     ];
     let reach = out_channels * kernel * kernel;
     out.extend(dx.map(|dx| Output::sum(device, "conv_backward dx", &dx, inputs, reach)));
@@ -214,41 +222,48 @@ pub fn dense<D: Device>(device: &D, case: DenseCase) -> Vec<Output> {
     );
 
     let mut dz = random(device, 7, samples * outputs);
-    let mut gradient = random(device, 8, pitch);
+    let mut gradients = [8, 13].map(|seed| random(device, seed, pitch));
     let mut dx = (!first).then(|| random(device, 9, samples * inputs));
-    device.dense_backward(
-        &layer,
-        DenseBackward { samples, theta: &theta, x: &x, y: &y, dy: &mut dz, gradient: &mut gradient, dx: dx.as_mut() },
-    );
+    for (accumulate, gradient) in [true, false].into_iter().zip(&mut gradients) {
+        device.dense_backward(
+            &layer,
+            DenseBackward { samples, theta: &theta, x: &x, y: &y, dy: &mut dz, gradient, accumulate, dx: dx.as_mut() },
+        );
+    }
 
     let mut tdz = random(device, 10, directions * samples * outputs);
-    let mut products = random(device, 11, directions * pitch);
+    let mut products = [11, 14].map(|seed| random(device, seed, directions * pitch));
     let mut tdx = (!first).then(|| random(device, 12, directions * samples * inputs));
-    device.dense_tangent_backward(
-        &layer,
-        DenseTangentBackward {
-            samples,
-            directions,
-            theta: &theta,
-            vectors: &vectors,
-            x: &x,
-            tx: tx.as_ref(),
-            y: &y,
-            dz: &dz,
-            tdy: &mut tdz,
-            products: &mut products,
-            tdx: tdx.as_mut(),
-        },
-    );
+    for (accumulate, products) in [true, false].into_iter().zip(&mut products) {
+        device.dense_tangent_backward(
+            &layer,
+            DenseTangentBackward {
+                samples,
+                directions,
+                theta: &theta,
+                vectors: &vectors,
+                x: &x,
+                tx: tx.as_ref(),
+                y: &y,
+                dz: &dz,
+                tdy: &mut tdz,
+                products,
+                accumulate,
+                tdx: tdx.as_mut(),
+            },
+        );
+    }
 
     let block = directions * samples;
     let mut out = vec![
         Output::sum(device, "dense_forward y", &y, samples * outputs, inputs),
         Output::sum(device, "dense_tangent ty", &ty, block * outputs, 2 * inputs),
         Output::sum(device, "dense_backward dz", &dz, samples * outputs, 1),
-        Output::sum(device, "dense_backward gradient", &gradient, pitch, samples),
+        Output::sum(device, "dense_backward gradient, added to", &gradients[0], pitch, samples),
+        Output::sum(device, "dense_backward gradient", &gradients[1], pitch, samples),
         Output::sum(device, "dense_tangent_backward tdz", &tdz, block * outputs, 1),
-        Output::sum(device, "dense_tangent_backward products", &products, directions * pitch, 2 * samples),
+        Output::sum(device, "dense_tangent_backward products, added to", &products[0], directions * pitch, 2 * samples),
+        Output::sum(device, "dense_tangent_backward products", &products[1], directions * pitch, 2 * samples),
     ];
     out.extend(dx.map(|dx| Output::sum(device, "dense_backward dx", &dx, samples * inputs, outputs)));
     out.extend(tdx.map(|tdx| Output::sum(device, "dense_tangent_backward tdx", &tdx, block * inputs, 2 * outputs)));

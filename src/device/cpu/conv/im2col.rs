@@ -190,7 +190,7 @@ pub(super) fn backward<T: Scalar>(c: &Conv, call: ConvBackward<'_, Cpu<T>>) {
             partial
         })
         .collect();
-    add_partials(c, &partials, call.gradient, 1);
+    sum_partials(c, &partials, call.gradient, 1, call.accumulate);
 }
 
 pub(super) fn tangent_backward<T: Scalar>(c: &Conv, call: ConvTangentBackward<'_, Cpu<T>>) {
@@ -240,19 +240,19 @@ pub(super) fn tangent_backward<T: Scalar>(c: &Conv, call: ConvTangentBackward<'_
             partial
         })
         .collect();
-    add_partials(c, &partials, call.products, call.directions);
+    sum_partials(c, &partials, call.products, call.directions, call.accumulate);
 }
 
-/// Adds the groups' `(directions, weight then bias)` to a block of parameter vectors, in order of the groups.
-fn add_partials<T: Scalar>(c: &Conv, partials: &[Vec<T>], block: &mut [T], directions: usize) {
+/// The sums of the groups' `(directions, weight then bias)`, in order of the groups, which are added to a block of parameter
+/// vectors or replace them.
+fn sum_partials<T: Scalar>(c: &Conv, partials: &[Vec<T>], block: &mut [T], directions: usize, accumulate: bool) {
     let parameters = c.weight_len() + c.out_channels;
     debug_assert_eq!(c.bias, c.weight + c.weight_len(), "a layer's bias follows its weight");
     for (k, vector) in block.chunks_mut(c.pitch).take(directions).enumerate() {
         let target = &mut vector[c.weight..c.weight + parameters];
         target.par_iter_mut().with_min_len(1024).enumerate().for_each(|(i, t)| {
-            for partial in partials {
-                *t += partial[k * parameters + i];
-            }
+            let start = if accumulate { *t } else { T::zero() };
+            *t = partials.iter().fold(start, |sum, partial| sum + partial[k * parameters + i]);
         });
     }
 }

@@ -127,15 +127,16 @@ impl Layout {
         lines
     }
 
-    /// Adds packed weights (output channel first) to weights (OC, IC, K, K).
-    pub fn add_weights<T: Scalar>(&self, c: &Conv, lines: &[Line<T>], weights: &mut [T]) {
+    /// Unpacks weights (output channel first) to weights (OC, IC, K, K), which they are added to or replace.
+    pub fn unpack_weights<T: Scalar>(&self, c: &Conv, lines: &[Line<T>], weights: &mut [T], accumulate: bool) {
         let mut tap = weights.iter_mut();
         for oc in 0..c.out_channels {
             for ic in 0..self.channels {
                 for ky in 0..self.kernel {
                     for kx in 0..self.kernel {
                         let line = self.by_channel(c, oc, ic / CHANNELS, ky, kx);
-                        *tap.next().expect("one weight a tap") += lines[line].0[ic % CHANNELS];
+                        let (to, value) = (tap.next().expect("one weight a tap"), lines[line].0[ic % CHANNELS]);
+                        *to = if accumulate { *to + value } else { value };
                     }
                 }
             }

@@ -430,7 +430,7 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
             partial
         })
         .collect();
-    Partial::add_all(c, &layout, &partials, call.gradient, 1);
+    Partial::sum(c, &layout, &partials, call.gradient, 1, call.accumulate);
 }
 
 pub(super) fn tangent_backward<T: Scalar, const K: usize>(
@@ -501,7 +501,7 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
             partial
         })
         .collect();
-    Partial::add_all(c, &layout, &partials, call.products, call.directions);
+    Partial::sum(c, &layout, &partials, call.products, call.directions, call.accumulate);
 }
 
 /// Some outputs of an adjoint (OC, H/2, W/2).
@@ -537,20 +537,23 @@ impl<T: Scalar> Partial<T> {
         (weights, &mut self.biases[k * c.out_channels..(k + 1) * c.out_channels])
     }
 
-    /// Adds the groups' sums to a block of parameter vectors, in order of the groups.
-    fn add_all(c: &Conv, layout: &Layout, partials: &[Self], block: &mut [T], directions: usize) {
+    /// The groups' sums, in order of the groups, which are added to a block of parameter vectors or replace them.
+    fn sum(c: &Conv, layout: &Layout, partials: &[Self], block: &mut [T], directions: usize, accumulate: bool) {
         let vectors: Vec<_> = block.chunks_mut(c.pitch).take(directions).enumerate().collect();
         vectors.into_par_iter().for_each(|(k, vector)| {
             let mut sum = vec![Line::zero(); layout.weights];
             let biases = k * c.out_channels..(k + 1) * c.out_channels;
+            let target = &mut vector[c.bias..c.bias + c.out_channels];
+            if !accumulate {
+                target.fill(T::zero());
+            }
             for partial in partials {
                 for (s, p) in sum.iter_mut().zip(&partial.weights[k * layout.weights..]) {
                     s.0.iter_mut().zip(p.0).for_each(|(s, p): (&mut T, T)| *s += p);
                 }
-                let target = &mut vector[c.bias..c.bias + c.out_channels];
                 target.iter_mut().zip(&partial.biases[biases.clone()]).for_each(|(t, &b)| *t += b);
             }
-            layout.add_weights(c, &sum, &mut vector[c.weight..c.weight + c.weight_len()]);
+            layout.unpack_weights(c, &sum, &mut vector[c.weight..c.weight + c.weight_len()], accumulate);
         });
     }
 }

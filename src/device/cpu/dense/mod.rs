@@ -19,7 +19,7 @@ pub(super) fn tangent<T: Scalar>(layer: &Dense, call: DenseTangent<'_, Cpu<T>>) 
 
 pub(super) fn backward<T: Scalar>(layer: &Dense, call: DenseBackward<'_, Cpu<T>>) {
     mask(layer, call.y, &mut call.dy[..call.samples * layer.outputs]);
-    add_bias(layer, call.dy, call.gradient, call.samples);
+    sum_bias(layer, call.dy, call.gradient, call.samples, call.accumulate);
     if gated::pays(layer) { gated::backward(layer, call) } else { products::backward(layer, call) }
 }
 
@@ -27,7 +27,7 @@ pub(super) fn tangent_backward<T: Scalar>(layer: &Dense, call: DenseTangentBackw
     let len = call.samples * layer.outputs;
     for (tdy, vector) in call.tdy.chunks_mut(len).zip(call.products.chunks_mut(layer.pitch)).take(call.directions) {
         mask(layer, call.y, tdy);
-        add_bias(layer, tdy, vector, call.samples);
+        sum_bias(layer, tdy, vector, call.samples, call.accumulate);
     }
     if gated::pays(layer) { gated::tangent_backward(layer, call) } else { products::tangent_backward(layer, call) }
 }
@@ -75,9 +75,12 @@ fn mask<T: Scalar>(layer: &Dense, y: &[T], dy: &mut [T]) {
     });
 }
 
-/// `db += sum dz`.
-fn add_bias<T: Scalar>(layer: &Dense, dz: &[T], vector: &mut [T], samples: usize) {
+/// `db = sum dz`, or `+=`.
+fn sum_bias<T: Scalar>(layer: &Dense, dz: &[T], vector: &mut [T], samples: usize, accumulate: bool) {
     let db = &mut vector[layer.bias..layer.bias + layer.outputs];
+    if !accumulate {
+        db.fill(T::zero());
+    }
     for row in dz[..samples * layer.outputs].chunks_exact(layer.outputs) {
         db.iter_mut().zip(row).for_each(|(db, &dz)| *db += dz);
     }
@@ -125,9 +128,12 @@ mod tests {
         mask(&layer, y, &mut dz);
         let run = |kernel: fn(&Dense, DenseBackward<'_, Cpu<f64>>)| {
             let (mut gradient, mut dx, mut dy) = (noise(pitch, 6), vec![f64::NAN; x.len()], dz.clone());
-            let (theta, x, gradient_out) = (&theta, &x, &mut gradient);
+            let (theta, x) = (&theta, &x);
             let dx_out = has_tx.then_some(&mut dx);
-            kernel(&layer, DenseBackward { samples, theta, x, y, dy: &mut dy, gradient: gradient_out, dx: dx_out });
+            let (gradient_out, accumulate) = (&mut gradient, directions > 1);
+            let call =
+                DenseBackward { samples, theta, x, y, dy: &mut dy, gradient: gradient_out, accumulate, dx: dx_out };
+            kernel(&layer, call);
             (gradient, dx)
         };
         let (ours, expected) = (run(gated::backward), run(products::backward));
@@ -142,8 +148,20 @@ mod tests {
             let (mut all, mut tdx, mut tdy) = (noise(directions * pitch, 8), vec![f64::NAN; all_tx.len()], tdz.clone());
             let (theta, vectors, x, dz) = (&theta, &vectors, &x, &dz);
             let (tdy, products, tdx_out) = (&mut tdy, &mut all, has_tx.then_some(&mut tdx));
-            let call =
-                DenseTangentBackward { samples, directions, theta, vectors, x, tx, y, dz, tdy, products, tdx: tdx_out };
+            let call = DenseTangentBackward {
+                samples,
+                directions,
+                theta,
+                vectors,
+                x,
+                tx,
+                y,
+                dz,
+                tdy,
+                products,
+                accumulate: directions > 1,
+                tdx: tdx_out,
+            };
             kernel(&layer, call);
             (all, tdx)
         };

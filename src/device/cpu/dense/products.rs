@@ -57,7 +57,7 @@ pub(super) fn backward<T: Scalar>(layer: &Dense, call: DenseBackward<'_, Cpu<T>>
     let dz = Mat::new(call.dy, call.samples, layer.outputs);
     for_each_block(weights_mut(layer, call.gradient, 1), COLUMNS, |_, start, mut dw| {
         let width = dw.row(0).len();
-        dw.add_product(T::one(), dz.t(), x.columns(start, width));
+        dw.product(dz.t(), x.columns(start, width), call.accumulate);
     });
     if let Some(dx) = call.dx {
         for_each_block(matrices_mut(dx, 1, call.samples, layer.inputs), COLUMNS, |_, start, mut dx| {
@@ -76,7 +76,7 @@ pub(super) fn tangent_backward<T: Scalar>(layer: &Dense, call: DenseTangentBackw
     let tdz = |k: usize| Mat::new(&call.tdy[k * samples * layer.outputs..], samples, layer.outputs);
     for_each_block(weights_mut(layer, call.products, directions), COLUMNS, |k, start, mut tdw| {
         let width = tdw.row(0).len();
-        tdw.add_product(T::one(), tdz(k).t(), x.columns(start, width));
+        tdw.product(tdz(k).t(), x.columns(start, width), call.accumulate);
         if let Some(tx) = call.tx {
             let tx = Mat::new(&tx[k * samples * layer.inputs..], samples, layer.inputs);
             tdw.add_product(T::one(), dz.t(), tx.columns(start, width));

@@ -69,7 +69,7 @@ pub(super) fn backward<T: Scalar>(layer: &Dense, call: DenseBackward<'_, Cpu<T>>
     let (w, _) = tensors(layer, call.theta, 0);
     let dz = Mat::new(call.dy, call.samples, layer.outputs);
     let gates = Gates::new(layer, call.samples, call.y);
-    sums(weights_mut(layer, call.gradient, 1), &Receivers::Units, true, &gates, |_| [dz], |_| [x]);
+    sums(weights_mut(layer, call.gradient, 1), &Receivers::Units, call.accumulate, &gates, |_| [dz], |_| [x]);
     if let Some(dx) = call.dx {
         let dx = matrices_mut(dx, 1, call.samples, layer.inputs);
         sums(dx, &Receivers::Samples(&gates.by_similarity()), false, &gates, |_| [dz], |_| [w]);
@@ -88,9 +88,9 @@ pub(super) fn tangent_backward<T: Scalar>(layer: &Dense, call: DenseTangentBackw
     match call.tx {
         Some(tx) => {
             let tx = |k| Mat::new(&tx[k * samples * layer.inputs..], samples, layer.inputs);
-            sums(tdw, &Receivers::Units, true, &gates, |k| [tdz(k), dz], |k| [x, tx(k)]);
+            sums(tdw, &Receivers::Units, call.accumulate, &gates, |k| [tdz(k), dz], |k| [x, tx(k)]);
         }
-        None => sums(tdw, &Receivers::Units, true, &gates, |k| [tdz(k)], |_| [x]),
+        None => sums(tdw, &Receivers::Units, call.accumulate, &gates, |k| [tdz(k)], |_| [x]),
     }
     if let Some(tdx) = call.tdx {
         let tdx = matrices_mut(tdx, directions, samples, layer.inputs);
