@@ -16,7 +16,6 @@ mod transpose;
 mod vectors;
 
 use super::*;
-use rayon::prelude::*;
 use std::marker::PhantomData;
 
 /// The CPU as a device computing in `T`.
@@ -133,16 +132,7 @@ impl<T: Scalar> Device for CpuDevice<T> {
     }
 
     fn rmsprop_step(&self, call: RmsPropStep<'_, Self>) {
-        let [rate, decay, momentum, epsilon] = [call.rate, call.decay, call.momentum, call.epsilon].map(T::from_f64);
-        let len = call.len;
-        (&mut call.theta[..len], &mut call.mean_square[..len], &mut call.momenta[..len], &call.gradient[..len])
-            .into_par_iter()
-            .with_min_len(1 << 14)
-            .for_each(|(theta, ms, mom, &g)| {
-                *ms = decay * *ms + (T::one() - decay) * g * g;
-                *mom = momentum * *mom + rate * g / (*ms + epsilon).sqrt();
-                *theta -= *mom;
-            });
+        vectors::rmsprop_step(call);
     }
 
     fn gram(&self, pieces: &[Gram<'_, Self>]) -> Result<Vec<f64>> {

@@ -1,8 +1,10 @@
-//! The eigensolver's block-vector kernels, in blocks of rows that stay in cache, and what moves whole vectors.
+//! The eigensolver's block-vector kernels, in blocks of rows that stay in cache, and what moves or steps whole vectors.
 
 use super::CpuDevice;
 use super::matrix::{Mat, MatMut};
-use crate::device::{Columns, Combine, Gram, Scalar, Update};
+use super::simd::arch;
+use crate::device::{Columns, Combine, Gram, RmsPropStep, Scalar, Update};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Rows a task and a partial sum: in f32, a dot product of three million terms keeps eight digits this way.
@@ -29,6 +31,42 @@ pub(super) fn clear<T: Scalar>(values: &mut [T]) {
         return values.fill(T::zero());
     }
     values.par_chunks_mut(PIECE).for_each(|values| values.fill(T::zero()));
+}
+
+/// [`RmsPropStep`] on a piece of each vector, which the compiler turns into the widest instructions.
+struct RmsProp<'a, T> {
+    /// Rate, decay, momentum, epsilon.
+    settings: [T; 4],
+    theta: &'a mut [T],
+    mean_square: &'a mut [T],
+    momenta: &'a mut [T],
+    gradient: &'a [T],
+}
+
+impl<T: Scalar> WithSimd for RmsProp<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [rate, decay, momentum, epsilon] = self.settings;
+        let averages = self.mean_square.iter_mut().zip(self.momenta);
+        for ((theta, &g), (ms, mom)) in self.theta.iter_mut().zip(self.gradient).zip(averages) {
+            *ms = decay * *ms + (T::one() - decay) * g * g;
+            *mom = momentum * *mom + rate * g / (*ms + epsilon).sqrt();
+            *theta -= *mom;
+        }
+    }
+}
+
+pub(super) fn rmsprop_step<T: Scalar>(call: RmsPropStep<'_, Cpu<T>>) {
+    let settings = [call.rate, call.decay, call.momentum, call.epsilon].map(T::from_f64);
+    let (len, arch) = (call.len, arch());
+    let averages = (call.mean_square[..len].par_chunks_mut(PIECE), call.momenta[..len].par_chunks_mut(PIECE));
+    (call.theta[..len].par_chunks_mut(PIECE), call.gradient[..len].par_chunks(PIECE), averages.0, averages.1)
+        .into_par_iter()
+        .for_each(|(theta, gradient, mean_square, momenta)| {
+            arch.dispatch(RmsProp { settings, theta, mean_square, momenta, gradient });
+        });
 }
 
 fn view<'a, T: Scalar>(columns: &Columns<'a, Cpu<T>>, first_row: usize, rows: usize) -> Mat<'a, T> {
