@@ -1,5 +1,6 @@
 //! What the routed kernels work on: zero-bordered images and weights in lines of channels, and lists of live outputs.
 
+use super::low_bits;
 use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::cpu::transpose::{to_channels, to_pixels};
 use crate::device::{DEAD, Scalar};
@@ -198,9 +199,7 @@ fn live_bits(codes: &[u8]) -> u64 {
     let (bytes, rest) = codes.as_chunks::<8>();
     let mut bits = 0;
     for (i, &bytes) in bytes.iter().enumerate() {
-        // One bit of every byte, then all of them in the highest byte.
-        let live = !u64::from_le_bytes(bytes) >> 2 & 0x0101_0101_0101_0101;
-        bits |= (live.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
+        bits |= low_bits(bytes.map(|code| !code >> 2)) << (8 * i);
     }
     for (i, &code) in (8 * bytes.len()..).zip(rest) {
         bits |= u64::from(code != DEAD) << i;
