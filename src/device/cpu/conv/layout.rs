@@ -238,10 +238,13 @@ impl Routes {
         self.outputs.resize(route.len(), 0);
         self.patches.resize(route.len(), 0);
         let (height, width) = (c.pooled_height(), c.pooled_width());
+        let rows = (0..height).map(|y| (2 * y * layout.row) as u32);
         self.windows.clear();
-        self.windows.extend((0..height * width).map(|i| (2 * (i / width * layout.row + i % width)) as u32));
+        self.windows.extend(rows.flat_map(|row| (0..width as u32).map(move |x| row + 2 * x)));
         // Where a code's position lies in its window.
         let offsets = [0, 1, layout.row as u32, layout.row as u32 + 1];
+        self.last_patch = self.windows.last().map_or(0, |last| last + offsets[3]);
+        let (outputs, patches) = (&mut self.outputs[..], &mut self.patches[..]);
         let (mut live, mut output) = (0, 0);
         for channel in route.chunks_exact(height * width) {
             for (codes, windows) in channel.chunks(WORD).zip(self.windows.chunks(WORD)) {
@@ -250,8 +253,8 @@ impl Routes {
                 while bits != 0 {
                     let at = bits.trailing_zeros();
                     bits &= bits - 1;
-                    self.outputs[live] = output + at;
-                    self.patches[live] = windows[at as usize] + offsets[usize::from(codes[at as usize] & 3)];
+                    outputs[live] = output + at;
+                    patches[live] = windows[at as usize] + offsets[usize::from(codes[at as usize] & 3)];
                     live += 1;
                 }
                 output += codes.len() as u32;
@@ -260,7 +263,6 @@ impl Routes {
         }
         self.outputs.truncate(live);
         self.patches.truncate(live);
-        self.last_patch = self.patches.iter().copied().max().unwrap_or(0);
     }
 
     /// Sorts what [`Routes::list`] listed by position.
