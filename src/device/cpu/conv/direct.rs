@@ -9,7 +9,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "index loops over registers read like the products they are")]
 
-use super::{GROUP, low_bits};
+use super::{GROUP, WORD, bits};
 use crate::device::cpu::CpuDevice;
 use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::cpu::transpose::{to_channels, to_channels_anyhow};
@@ -25,7 +25,7 @@ const LINES: usize = 384;
 
 /// Whether the vectors are full enough to be worth it, and the taps few enough for a word of bits.
 pub(super) fn pays(c: &Conv) -> bool {
-    c.out_channels >= CHANNELS / 2 && c.kernel * c.kernel <= u64::BITS as usize
+    c.out_channels >= CHANNELS / 2 && c.kernel * c.kernel <= WORD
 }
 
 pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, CpuDevice<T>>) {
@@ -110,26 +110,6 @@ struct FindLive<'a, T> {
     live: &'a mut [u64],
 }
 
-impl<T: Scalar> FindLive<'_, T> {
-    /// A bit for each entry of a row, set where it is not zero.
-    #[inline(always)]
-    fn bits(row: &[T]) -> u64 {
-        let (chunks, rest) = row.as_chunks::<8>();
-        let mut bits = 0;
-        for (i, chunk) in chunks.iter().enumerate() {
-            let mut bytes = [0; 8];
-            for (byte, &x) in bytes.iter_mut().zip(chunk) {
-                *byte = u8::from(x != T::zero());
-            }
-            bits |= low_bits(bytes) << (8 * i);
-        }
-        for (i, &x) in (8 * chunks.len()..).zip(rest) {
-            bits |= u64::from(x != T::zero()) << i;
-        }
-        bits
-    }
-}
-
 impl<T: Scalar> WithSimd for FindLive<'_, T> {
     type Output = ();
 
@@ -137,13 +117,13 @@ impl<T: Scalar> WithSimd for FindLive<'_, T> {
     fn with_simd<S: Simd>(self, _: S) {
         let Shape { row, plane, taps, .. } = self.shape;
         let Conv { kernel, in_channels, .. } = *self.c;
-        if row > u64::BITS as usize {
-            return self.live.fill(u64::MAX >> (u64::BITS as usize - taps));
+        if row > WORD {
+            return self.live.fill(u64::MAX >> (WORD - taps));
         }
         let mut rows = vec![0; plane / row];
         for (ic, image) in self.image.chunks_exact(plane).enumerate() {
-            for (bits, row) in rows.iter_mut().zip(image.chunks_exact(row)) {
-                *bits = Self::bits(row);
+            for (live, row) in rows.iter_mut().zip(image.chunks_exact(row)) {
+                *live = bits(row, |x| u8::from(x != T::zero()));
             }
             // A position's bit stands for the two by two inputs that its tap meets in a window.
             for y in 0..rows.len() {
@@ -239,7 +219,7 @@ impl<T: Scalar> WithSimd for Windows<'_, T> {
         let Shape { lines, row, plane, taps, .. } = self.shape;
         let vectors = lines * CHANNELS / T::lanes::<S>();
         let all = self.live.iter().fold(0, |all, bits| all | bits);
-        assert!(all.leading_zeros() as usize >= u64::BITS as usize - taps);
+        assert!(all.leading_zeros() as usize >= WORD - taps);
         let (rows, columns) = (self.c.pooled_height(), self.c.pooled_width());
         let last_window = 2 * (rows.saturating_sub(1) * row + columns.saturating_sub(1));
         let step = (LINES / (taps * lines)).max(1);

@@ -1,6 +1,6 @@
 //! What the routed kernels work on: zero-bordered images and weights in lines of channels, and lists of live outputs.
 
-use super::low_bits;
+use super::{WORD, bits};
 use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::cpu::transpose::{to_channels, to_pixels};
 use crate::device::{DEAD, Scalar};
@@ -188,23 +188,12 @@ impl<T: Scalar> WithSimd for Unpack<'_, T> {
     }
 }
 
-/// Codes a word of bits.
-const WORD: usize = u64::BITS as usize;
-
 /// A bit for each of up to [`WORD`] codes, set where an output is live.
 fn live_bits(codes: &[u8]) -> u64 {
     const {
         assert!(DEAD == 4, "a bit of its own");
     }
-    let (bytes, rest) = codes.as_chunks::<8>();
-    let mut bits = 0;
-    for (i, &bytes) in bytes.iter().enumerate() {
-        bits |= low_bits(bytes.map(|code| !code >> 2)) << (8 * i);
-    }
-    for (i, &code) in (8 * bytes.len()..).zip(rest) {
-        bits |= u64::from(code != DEAD) << i;
-    }
-    bits
+    bits(codes, |code| !code >> 2)
 }
 
 /// The live outputs of one sample, listed by channel, and the same by position.

@@ -334,6 +334,11 @@ fn slice<T>(array: &[T], at: usize, len: usize) -> &[T] {
     &array[at * len..(at + 1) * len]
 }
 
+/// What lies behind slice number `n` of an array of `count` slices of `len`: nothing behind the last.
+fn next<T>(array: &[T], n: usize, count: usize, len: usize) -> &[T] {
+    if n + 1 < count { slice(array, n + 1, len) } else { &[] }
+}
+
 pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call: ConvTangent<'_, Cpu<T>>) {
     assert_eq!(layout.kernel, K);
     let arch = arch();
@@ -351,7 +356,7 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call:
             routes.list(c, &layout, slice(call.route, n, output_len));
             layout.pack_image(c, slice(call.x, n, input_len), &mut image);
             let routes = &routes;
-            let next = if n + 1 < call.samples { slice(call.x, n + 1, input_len) } else { &[] };
+            let next = next(call.x, n, call.samples, input_len);
             let tx = |k: usize| Some(slice(call.tx?, k * call.samples + n, input_len));
             // What is packed before direction k; before one that there is not, the next sample.
             let packed = |k: usize| if k < call.directions { tx(k).unwrap_or_default() } else { next };
@@ -411,10 +416,7 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
                 gather(&routes.outputs, slice(call.dp, n, output_len), &mut d);
                 layout.pack_image(c, slice(call.x, n, input_len), &mut image);
                 let dw = &mut partial.weights[..];
-                let ahead = match n + 1 < call.samples {
-                    true => [slice(call.x, n + 1, input_len), slice(call.dp, n + 1, output_len), &[]],
-                    false => [&[][..]; 3],
-                };
+                let ahead = [next(call.x, n, call.samples, input_len), next(call.dp, n, call.samples, output_len), &[]];
                 arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d: &d, image: &image, dw, ahead });
                 add_biases(&routes, &d, &mut partial.biases);
                 if let Some(dx) = dx.first_mut() {
@@ -467,14 +469,13 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                 gather(&routes.outputs, slice(call.dp, n, output_len), &mut d);
                 layout.pack_image(c, slice(call.x, n, input_len), &mut image);
                 // What is read after direction k.
-                let after = |k: usize| match (k + 1 < call.directions, n + 1 < call.samples) {
-                    (true, _) => [slice(call.tdp, (k + 1) * call.samples + n, output_len), &[], &[]],
-                    (false, true) => [
-                        slice(call.x, n + 1, input_len),
-                        slice(call.dp, n + 1, output_len),
-                        slice(call.tdp, n + 1, output_len),
+                let after = |k: usize| match k + 1 < call.directions {
+                    true => [slice(call.tdp, (k + 1) * call.samples + n, output_len), &[], &[]],
+                    false => [
+                        next(call.x, n, call.samples, input_len),
+                        next(call.dp, n, call.samples, output_len),
+                        next(call.tdp, n, call.samples, output_len),
                     ],
-                    (false, false) => [&[][..]; 3],
                 };
                 for k in 0..call.directions {
                     let at = k * call.samples + n;
