@@ -53,7 +53,7 @@ pub struct Arguments {
     /// Where eigenvalues, residuals, gradient and eigenvectors go (safetensors)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Convergence log: a CSV row a block step
+    /// Convergence log: a CSV row for every one to four products
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Save the solve here now and then, to go on with --resume after an interruption

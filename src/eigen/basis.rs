@@ -70,14 +70,20 @@ impl<D: Device> Basis<D> {
     /// Appends a block.
     pub fn push(&mut self, device: &D, block: &D::Buffer, count: usize) {
         assert!(self.len + count <= self.capacity, "the basis is full");
+        self.len += count;
+        self.replace(device, self.len - count, block, count);
+    }
+
+    /// Replaces `count` columns from column `first` on by those of a block.
+    pub fn replace(&mut self, device: &D, first: usize, block: &D::Buffer, count: usize) {
+        assert!(first + count <= self.len, "columns that are there");
         for slab in &mut self.slabs {
             let rows = slab.rows.len();
             for j in 0..count {
                 let from = j * self.dimension + slab.rows.start;
-                device.copy(block, from, &mut slab.buffer, (self.len + j) * rows, rows);
+                device.copy(block, from, &mut slab.buffer, (first + j) * rows, rows);
             }
         }
-        self.len += count;
     }
 
     /// `V^T W` for the columns V in `range` and a block W of `count` vectors.

@@ -5,9 +5,9 @@ use crate::Result;
 use crate::device::Device;
 use std::time::Instant;
 
-/// A block of two needs about a quarter more products than single vectors do, so two together must cost less than this
-/// many times one.
-const PAYS_BELOW: f64 = 1.6;
+/// A block of two needs about a quarter more products than single vectors do, and as many more sweeps over the basis, so two
+/// products together must cost less than this many times one.
+const PAYS_BELOW: f64 = 1.5;
 
 /// One or two vectors a block, whichever should be faster on this operator.
 ///

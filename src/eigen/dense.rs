@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use faer::{Mat, Side};
+use std::ops::Range;
 
 /// Eigenvalues in ascending order and their orthonormal eigenvectors.
 #[derive(Clone, Debug)]
@@ -59,16 +60,36 @@ impl Small {
         self.data[i * self.columns + j] = value;
     }
 
+    /// Rows and columns in these ranges.
+    pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Small {
+        Small::from_fn(rows.len(), columns.len(), |i, j| self.at(rows.start + i, columns.start + j))
+    }
+
+    /// Writes `part` with its first entry at `(row, column)`.
+    pub fn put(&mut self, row: usize, column: usize, part: &Small) {
+        for i in 0..part.rows {
+            let to = (row + i) * self.columns + column;
+            self.data[to..to + part.columns].copy_from_slice(&part.data[i * part.columns..(i + 1) * part.columns]);
+        }
+    }
+
+    pub fn transposed(&self) -> Small {
+        Small::from_fn(self.columns, self.rows, |i, j| self.at(j, i))
+    }
+
+    pub fn minus(&self, other: &Small) -> Small {
+        assert_eq!((self.rows, self.columns), (other.rows, other.columns), "shapes of a difference");
+        Small::from_fn(self.rows, self.columns, |i, j| self.at(i, j) - other.at(i, j))
+    }
+
+    pub fn plus(&self, other: &Small) -> Small {
+        assert_eq!((self.rows, self.columns), (other.rows, other.columns), "shapes of a sum");
+        Small::from_fn(self.rows, self.columns, |i, j| self.at(i, j) + other.at(i, j))
+    }
+
     pub fn times(&self, other: &Small) -> Small {
         assert_eq!(self.columns, other.rows, "shapes of a product");
         Small::from_fn(self.rows, other.columns, |i, j| (0..self.columns).map(|l| self.at(i, l) * other.at(l, j)).sum())
-    }
-
-    /// Adds `other` to the rows from `first` on.
-    pub fn add_rows(&mut self, first: usize, other: &Small) {
-        assert_eq!(self.columns, other.columns, "shapes of a sum");
-        let rows = &mut self.data[first * self.columns..][..other.data.len()];
-        rows.iter_mut().zip(&other.data).for_each(|(a, b)| *a += b);
     }
 
     pub fn max_abs(&self) -> f64 {

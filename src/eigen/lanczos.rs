@@ -3,12 +3,17 @@
 use super::SymmetricOperator;
 use super::basis::Basis;
 use super::dense::{Small, SymmetricEigen, symmetric_eigen};
-use super::orthogonalize::{Known, Orthogonalized, RandomVectors, orthogonalize};
+use super::orthogonalize::{Orthogonalized, RandomVectors, orthogonalize, project, replace};
 use crate::Result;
 use crate::device::{Device, Scalar};
+use std::ops::Range;
 
 /// Block steps over which the noise is averaged.
 const NOISE_STEPS: usize = 64;
+/// Most vectors that one sweep over the basis orthogonalises.
+const SWEPT_TOGETHER: usize = 4;
+/// How much rounding may grow before the sweep comes sooner.
+const AMPLIFICATION: f64 = 1e2;
 
 /// A block Lanczos factorisation `A V = V T + Q c` with orthonormal `[V Q]`.
 ///
@@ -23,6 +28,10 @@ pub(super) struct BlockLanczos<D: Device> {
     pub next: D::Buffer,
     /// Where the products go (b, dimension).
     work: D::Buffer,
+    /// Blocks that one sweep settles (steps, b, dimension); empty where that is one.
+    waiting: D::Buffer,
+    /// Most steps to a sweep.
+    steps: usize,
     pub random: RandomVectors,
     dimension: usize,
     pub block: usize,
@@ -35,12 +44,16 @@ pub(super) struct BlockLanczos<D: Device> {
 impl<D: Device> BlockLanczos<D> {
     /// A factorisation of size zero, whose next block is still to be set.
     pub fn new(device: &D, dimension: usize, block: usize, capacity: usize, random: RandomVectors) -> Result<Self> {
+        let most = SWEPT_TOGETHER.min(device.max_buffer_len() / dimension.max(1));
+        let steps = (most / block.max(1)).max(1);
         Ok(Self {
             basis: Basis::new(device, dimension, capacity)?,
             projected: Small::zeros(0, 0),
             coupling: Small::zeros(block, 0),
             next: device.zeros(block * dimension)?,
             work: device.zeros(block * dimension)?,
+            waiting: device.zeros(if steps > 1 { steps * block * dimension } else { 0 })?,
+            steps,
             random,
             dimension,
             block,
@@ -55,9 +68,9 @@ impl<D: Device> BlockLanczos<D> {
             let vector = self.random.draw::<D::Scalar>(self.dimension);
             device.write(&mut self.next, j * self.dimension, &vector);
         }
-        let (block, random) = ((self.block, self.dimension), &mut self.random);
-        orthogonalize(device, &self.basis, &mut self.next, block, None, &mut 1.0, random)?;
-        Ok(())
+        let found = orthogonalize(device, &self.basis, self.basis.len(), &mut self.next, (1, self.block), None)?;
+        let block = (self.block, self.dimension);
+        replace(device, &self.basis, &mut self.next, block, &found.dead, &mut self.random)
     }
 
     /// Columns of V: the basis without what is locked.
@@ -70,62 +83,156 @@ impl<D: Device> BlockLanczos<D> {
         self.dimension >= self.basis.len() + 2 * self.block
     }
 
-    /// Applies the operator to the next block and appends the block to the basis: `block` products.
-    pub fn expand(&mut self, operator: &mut impl SymmetricOperator<D>) -> Result<()> {
-        let (b, k, locked) = (self.block, self.size(), self.basis.locked());
-        operator.apply(b, &self.next, &mut self.work)?;
-        let device = operator.device();
-        let has_room = self.has_room();
+    /// Applies the operator to the next block, appends the block to the basis and makes another, at most `most` times: as many
+    /// steps as one sweep over the basis will do for. Returns the number of products.
+    pub fn expand(&mut self, operator: &mut impl SymmetricOperator<D>, most: usize) -> Result<usize> {
+        // Locked columns are eigenvectors up to a residual, which would grow where nobody looks.
+        let most = if self.basis.locked() > 0 { 1 } else { most.min(self.steps) };
+        let (mut steps, mut amplification) = (0, 1.0);
+        loop {
+            steps += 1;
+            if !self.has_room() {
+                self.finish(operator)?;
+                break;
+            }
+            amplification *= self.step(operator)?;
+            let fits = self.has_room() && self.basis.len() + self.block <= self.basis.capacity();
+            if steps >= most || amplification > AMPLIFICATION || !fits {
+                self.settle(operator.device(), steps - 1)?;
+                break;
+            }
+        }
+        Ok(steps * self.block)
+    }
+
+    /// One step by what symmetry knows; the next block stays orthogonal to the basis up to rounding, amplified by as much as
+    /// is returned.
+    fn step(&mut self, operator: &mut impl SymmetricOperator<D>) -> Result<f64> {
+        operator.apply(self.block, &self.next, &mut self.work)?;
+        let (device, b) = (operator.device(), self.block);
         self.basis.push(device, &self.next, b);
-        let Orthogonalized { h, r } = if has_room {
-            let known = self.known(device)?;
-            let (block, scale) = ((b, self.dimension), &mut self.scale);
-            orthogonalize(device, &self.basis, &mut self.work, block, Some(known), scale, &mut self.random)?
-        } else {
-            let all = 0..self.basis.len();
-            Orthogonalized { h: self.basis.gram(device, all, &self.work, b)?, r: Small::zeros(b, b) }
-        };
-        let h = Small::from_fn(k + b, b, |i, j| h.at(locked + i, j));
-        if k > 0 {
-            let difference: f64 = (0..k)
-                .flat_map(|i| (0..b).map(move |j| (i, j)))
-                .map(|(i, j)| (h.at(i, j) - self.coupling.at(j, i)).powi(2))
-                .sum();
-            self.noise.push(difference / b as f64);
-            let excess = self.noise.len().saturating_sub(NOISE_STEPS);
-            self.noise.drain(..excess);
+        let (range, h) = self.known(device)?;
+        let (known, scale) = ((range.clone(), &h), &mut self.scale);
+        let projected = project(device, &self.basis, known, &mut self.work, scale)?;
+        if projected.r.max_abs() == 0.0 {
+            let all: Vec<usize> = (0..b).collect();
+            replace(device, &self.basis, &mut self.work, (b, self.dimension), &all, &mut self.random)?;
         }
-        let asymmetry: f64 = (0..b)
-            .flat_map(|i| (0..i).map(move |j| (i, j)))
-            .fold(0.0, |sum, (i, j)| sum + (h.at(k + i, j) - h.at(k + j, i)).powi(2));
-        if b > 1 {
-            self.noise.push(asymmetry / b as f64);
-        }
-        let old = std::mem::replace(&mut self.projected, Small::zeros(0, 0));
-        self.projected = Small::from_fn(k + b, k + b, |i, j| match (i < k, j < k) {
-            (true, true) => old.at(i, j),
-            (true, false) => h.at(i, j - k),
-            (false, true) => h.at(j, i - k),
-            (false, false) => 0.5 * (h.at(i, j - k) + h.at(j, i - k)),
-        });
-        self.coupling = Small::from_fn(b, k + b, |i, j| if j < k { 0.0 } else { r.at(i, j - k) });
+        self.grow(range, &h, &projected.r);
         std::mem::swap(&mut self.next, &mut self.work);
+        Ok(projected.amplification)
+    }
+
+    /// The last step of all: there is no room for another block behind the one that is appended.
+    fn finish(&mut self, operator: &mut impl SymmetricOperator<D>) -> Result<()> {
+        let b = self.block;
+        operator.apply(b, &self.next, &mut self.work)?;
+        self.basis.push(operator.device(), &self.next, b);
+        let columns = self.basis.locked()..self.basis.len();
+        let h = self.basis.gram(operator.device(), columns.clone(), &self.work, b)?;
+        self.grow(columns, &h, &Small::zeros(b, b));
+        self.symmetrise(self.size() - b);
         Ok(())
     }
 
     /// What symmetry says of the product of the block that was appended last: its inner products with the columns that the
     /// block is coupled to are the coupling. Those with the block itself are measured.
-    fn known(&self, device: &D) -> Result<Known> {
+    fn known(&self, device: &D) -> Result<(Range<usize>, Small)> {
         let (b, locked) = (self.block, self.basis.locked());
         let k = self.size() - b;
         let is_coupled = |&j: &usize| (0..b).any(|i| self.coupling.at(i, j) != 0.0);
         let first = (0..k).find(is_coupled).unwrap_or(k);
         let own = self.basis.gram(device, locked + k..locked + k + b, &self.work, b)?;
-        let h = Small::from_fn(k - first + b, b, |i, j| match i < k - first {
-            true => self.coupling.at(j, first + i),
-            false => own.at(i - (k - first), j),
-        });
-        Ok(Known { range: locked + first..locked + k + b, h })
+        let mut h = Small::zeros(k - first + b, b);
+        h.put(0, 0, &self.coupling.part(0..b, first..k).transposed());
+        h.put(k - first, 0, &own);
+        Ok((locked + first..locked + k + b, h))
+    }
+
+    /// Appends the columns h of the projected operator, at the rows of the basis in `range`, and the coupling r.
+    fn grow(&mut self, range: Range<usize>, h: &Small, r: &Small) {
+        let (b, size) = (self.block, self.size());
+        let (old, first) = (size - b, range.start - self.basis.locked());
+        let mut projected = Small::zeros(size, size);
+        projected.put(0, 0, &self.projected);
+        projected.put(first, old, h);
+        projected.put(old, first, &h.part(0..old - first, 0..b).transposed());
+        self.projected = projected;
+        self.coupling = Small::zeros(b, size);
+        self.coupling.put(0, old, r);
+    }
+
+    /// Orthogonalises the last `waiting` blocks U of the basis, and the next block W, against what lies before them.
+    ///
+    /// That `[V U W] = Y e` with orthonormal Y makes of `A [V U] = [V U W] K` the factorisation `A Y' = Y (e K e'^-1)`,
+    /// where Y' and e' are without their last block. What is not symmetric in it is noise.
+    fn settle(&mut self, device: &D, waiting: usize) -> Result<()> {
+        let (b, size) = (self.block, self.size());
+        let (settled, blocks) = (self.basis.len() - waiting * b, (waiting + 1, b));
+        let coupling = self.coupling.part(0..b, size - b..size);
+        let before = Some((&coupling, self.scale));
+        let found = if waiting == 0 {
+            orthogonalize(device, &self.basis, settled, &mut self.next, blocks, before)?
+        } else {
+            for j in 0..waiting * b {
+                self.basis.copy_column(device, settled + j, &mut self.waiting, j);
+            }
+            let (at, len) = (waiting * b * self.dimension, b * self.dimension);
+            device.copy(&self.next, 0, &mut self.waiting, at, len);
+            let found = orthogonalize(device, &self.basis, settled, &mut self.waiting, blocks, before)?;
+            self.basis.replace(device, settled, &self.waiting, waiting * b);
+            device.copy(&self.waiting, at, &mut self.next, 0, len);
+            found
+        };
+        let block = (b, self.dimension);
+        replace(device, &self.basis, &mut self.next, block, &found.dead, &mut self.random)?;
+        self.transform(found, size - waiting * b);
+        self.symmetrise(size - (waiting + 1) * b);
+        Ok(())
+    }
+
+    /// `K <- e K e'^-1` for K the projected operator above the coupling, and e that has h and r behind `k` unit columns.
+    fn transform(&mut self, Orthogonalized { h, mut r, inverse, dead }: Orthogonalized, k: usize) {
+        let (b, size, n) = (self.block, self.size(), r.rows);
+        // Products of a block do not meet the columns that replaced it.
+        dead.iter().for_each(|&i| (0..n).for_each(|j| r.set(n - b + i, j, 0.0)));
+        let h = h.part(self.basis.locked()..h.rows, 0..n);
+        let mut all = Small::zeros(size + b, size);
+        all.put(0, 0, &self.projected);
+        all.put(size, 0, &self.coupling);
+        let moved = all.part(0..size + b, k..size).minus(&all.part(0..size + b, 0..k).times(&h.part(0..k, 0..n - b)));
+        all.put(0, k, &moved.times(&inverse.part(0..n - b, 0..n - b)));
+        let below = all.part(k..size + b, 0..size);
+        all.put(0, 0, &all.part(0..k, 0..size).plus(&h.times(&below)));
+        all.put(k, 0, &r.times(&below));
+        self.projected = all.part(0..size, 0..size);
+        self.coupling = all.part(size..size + b, 0..size);
+    }
+
+    /// Makes the projected operator symmetric by its columns from `first` on, which were measured, and notes how far they are
+    /// from what symmetry says.
+    fn symmetrise(&mut self, first: usize) {
+        let (b, t) = (self.block, &mut self.projected);
+        for start in (first..t.rows).step_by(b) {
+            let own = start..start + b;
+            let difference =
+                |j: usize, rows: Range<usize>| rows.map(|i| (t.at(i, j) - t.at(j, i)).powi(2)).sum::<f64>();
+            if start > 0 {
+                self.noise.push(own.clone().map(|j| difference(j, 0..start)).sum::<f64>() / b as f64);
+            }
+            if b > 1 {
+                self.noise.push(own.clone().map(|j| difference(j, start..j)).sum::<f64>() / b as f64);
+            }
+            for j in own {
+                for i in 0..j {
+                    let value = if i < start { t.at(i, j) } else { 0.5 * (t.at(i, j) + t.at(j, i)) };
+                    t.set(i, j, value);
+                    t.set(j, i, value);
+                }
+            }
+        }
+        let excess = self.noise.len().saturating_sub(NOISE_STEPS);
+        self.noise.drain(..excess);
     }
 
     /// Ritz values and vectors of the projected operator, and each one's residual norm as the recurrence sees it.
@@ -169,5 +276,134 @@ pub(super) fn fix_sign<T: Scalar>(vector: &mut [T]) {
     let largest = vector.iter().fold(T::zero(), |m, &v| if v.abs() > m.abs() { v } else { m });
     if largest < T::zero() {
         vector.iter_mut().for_each(|v| *v = -*v);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::cpu::CpuDevice;
+    use std::marker::PhantomData;
+
+    const D: usize = 3000;
+
+    /// A diagonal matrix with outliers and a long tail of both signs.
+    struct Tails<T>(CpuDevice<T>, PhantomData<T>);
+
+    fn entry(i: usize) -> f64 {
+        let tail = 3.0 * ((i / 2 + 1) as f64).powf(-0.6);
+        if i < 8 {
+            100.0 / (i + 1) as f64
+        } else if i.is_multiple_of(2) {
+            tail
+        } else {
+            -tail / 4.0
+        }
+    }
+
+    impl<T: Scalar> SymmetricOperator<CpuDevice<T>> for Tails<T> {
+        fn device(&self) -> &CpuDevice<T> {
+            &self.0
+        }
+
+        fn dimension(&self) -> usize {
+            D
+        }
+
+        fn max_block(&self) -> usize {
+            8
+        }
+
+        fn apply(&mut self, count: usize, vectors: &Vec<T>, products: &mut Vec<T>) -> Result<()> {
+            (0..count * D).for_each(|i| products[i] = T::from_f64(entry(i % D) * vectors[i].widen()));
+            Ok(())
+        }
+    }
+
+    /// `max |A V - V T - Q c|` and `max |[V Q]^T [V Q] - I|`, in f64.
+    fn defects<T: Scalar>(lanczos: &BlockLanczos<CpuDevice<T>>) -> (f64, f64) {
+        let (device, b) = (CpuDevice::<T>::new(), lanczos.block);
+        let size = lanczos.size();
+        let mut columns: Vec<Vec<f64>> = Vec::new();
+        let mut column = vec![T::zero(); D];
+        for j in 0..size {
+            lanczos.basis.copy_column(&device, j, &mut column, 0);
+            columns.push(column.iter().map(|v| v.widen()).collect());
+        }
+        columns.extend(lanczos.next.chunks(D).map(|q| q.iter().map(|v| v.widen()).collect::<Vec<_>>()));
+        let entry_of = |row: usize, j: usize| {
+            let of_basis = (0..size).map(|l| lanczos.projected.at(l, j) * columns[l][row]);
+            let of_next = (0..b).map(|l| lanczos.coupling.at(l, j) * columns[size + l][row]);
+            (entry(row) * columns[j][row] - of_basis.chain(of_next).sum::<f64>()).abs()
+        };
+        let entries = (0..size).flat_map(|j| (0..D).map(move |row| (row, j)));
+        let recurrence = entries.map(|(row, j)| entry_of(row, j)).fold(0.0, f64::max);
+        let product = |i: usize, j: usize| columns[i].iter().zip(&columns[j]).map(|(a, b)| a * b).sum::<f64>();
+        let pairs = (0..columns.len()).flat_map(|i| (0..=i).map(move |j| (i, j)));
+        let orthogonality = pairs.map(|(i, j)| (product(i, j) - f64::from(u8::from(i == j))).abs()).fold(0.0, f64::max);
+        (recurrence, orthogonality)
+    }
+
+    fn check<T: Scalar>(block: usize, steps: usize, most: f64) {
+        let mut operator = Tails(CpuDevice::<T>::new(), PhantomData);
+        let device = CpuDevice::<T>::new();
+        let mut lanczos = BlockLanczos::new(&device, D, block, 36, RandomVectors::new(1)).unwrap();
+        lanczos.draw_next(&device).unwrap();
+        let mut together = 0;
+        for restarts in 0..3 {
+            while lanczos.basis.len() + block <= 36 {
+                together = together.max(lanczos.expand(&mut operator, usize::MAX).unwrap() / block);
+            }
+            let (recurrence, orthogonality) = defects(&lanczos);
+            assert!(
+                recurrence < 100.0 * most,
+                "block {block}, restart {restarts}: A V - V T - Q c has {recurrence:.1e}"
+            );
+            assert!(orthogonality < most, "block {block}, restart {restarts}: {orthogonality:.1e} from orthonormal");
+            assert!(lanczos.noise() < 100.0 * most, "{:.1e}", lanczos.noise());
+            let (eigen, _) = lanczos.ritz().unwrap();
+            let kept: Vec<usize> = (0..4).chain(lanczos.size() - 8..lanczos.size()).collect();
+            lanczos.restart(&device, &eigen, &kept);
+        }
+        assert_eq!(together, steps, "block {block}");
+    }
+
+    #[test]
+    fn steps_that_share_a_sweep_keep_the_factorisation() {
+        for (block, steps) in [(1, 4), (2, 2), (3, 1), (4, 1)] {
+            check::<f64>(block, steps, 1e-14);
+            check::<f32>(block, steps, 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_not_orthogonal_is_settled_with_the_recurrence_intact() {
+        for block in [1, 2] {
+            let mut operator = Tails(CpuDevice::<f64>::new(), PhantomData);
+            let device = CpuDevice::<f64>::new();
+            let mut lanczos = BlockLanczos::new(&device, D, block, 36, RandomVectors::new(2)).unwrap();
+            lanczos.draw_next(&device).unwrap();
+            for _ in 0..3 {
+                lanczos.expand(&mut operator, 1).unwrap();
+            }
+            lanczos.step(&mut operator).unwrap();
+            // Q <- Q + V f, T <- T - f c leaves A V = V T + Q c as it was.
+            let size = lanczos.size();
+            let f = Small::from_fn(size, block, |i, j| 1e-5 * ((i + 3 * j) as f64).cos());
+            let mut column = vec![0.0; D];
+            for i in 0..size {
+                lanczos.basis.copy_column(&device, i, &mut column, 0);
+                for (j, q) in lanczos.next.chunks_mut(D).enumerate() {
+                    q.iter_mut().zip(&column).for_each(|(q, v)| *q += f.at(i, j) * v);
+                }
+            }
+            lanczos.projected = lanczos.projected.minus(&f.times(&lanczos.coupling));
+            assert!(defects(&lanczos).0 < 1e-11 && defects(&lanczos).1 > 1e-6);
+            lanczos.step(&mut operator).unwrap();
+            lanczos.settle(&device, 1).unwrap();
+            let (recurrence, orthogonality) = defects(&lanczos);
+            assert!(recurrence < 1e-11, "block {block}: {recurrence:.1e}");
+            assert!(orthogonality < 1e-14, "block {block}: {orthogonality:.1e}");
+        }
     }
 }

@@ -6,8 +6,9 @@
 //! normalising would leave `V^T Q` at the block's condition number times rounding.
 //!
 //! Of the recurrence, the first pass is known beforehand: by symmetry `A Q` meets, of all that came before Q, only the
-//! columns that Q came from, and takes no sweep over the others. What the second pass then measures and subtracts is rounding,
-//! amplified by the operator's norm over that of the new block.
+//! columns that Q came from, and takes no sweep over the others ([`project`]). What later passes measure and subtract is rounding,
+//! amplified by the operator's norm over that of the new block; while that is little, several blocks wait for one pass
+//! ([`orthogonalize`]).
 
 use super::basis::Basis;
 use super::dense::{Small, symmetric_eigen};
@@ -23,6 +24,8 @@ const MAX_PASSES: usize = 5;
 const LEAST_PASSES: usize = 2;
 /// Below this share of the operator's scale a direction is rounding noise.
 const DEAD: f64 = 1e-7;
+/// Eigenvalues of a block's Gram matrix are not taken to be less than this share of their mean.
+const FLOOR: f64 = 1e-6;
 
 /// Start vectors, by seed: the same on every machine.
 pub(super) struct RandomVectors {
@@ -54,99 +57,160 @@ impl RandomVectors {
     }
 }
 
+/// What [`project`] has done to a block: `W = V h + Q r` with the h that was known.
+pub(super) struct Projected {
+    /// (b, b); zero if W was.
+    pub r: Small,
+    /// The operator's scale over the least singular value of r: how much larger rounding is in Q than it was in W.
+    pub amplification: f64,
+}
+
+/// Projects a block (b, dimension), in place, by what is known of its inner products `h` with the columns of the basis in `range`,
+/// and orthonormalises it: the first pass, which takes no sweep over the basis.
+///
+/// `scale` is the norm of the largest column so far, a lower bound of the operator's norm. A block that is zero by its
+/// measure is left as it is.
+pub(super) fn project<D: Device>(
+    device: &D,
+    basis: &Basis<D>,
+    (range, h): (Range<usize>, &Small),
+    block: &mut D::Buffer,
+    scale: &mut f64,
+) -> Result<Projected> {
+    let b = h.columns;
+    let ww = basis.gram_within(device, block, b)?;
+    *scale = largest_norm(&ww).max(*scale);
+    if trace(&ww) <= (DEAD * *scale).powi(2) * b as f64 {
+        return Ok(Projected { r: Small::zeros(b, b), amplification: f64::INFINITY });
+    }
+    let root = Root::new(&projected_gram(h, &ww), b, FLOOR * trace(&ww) / b as f64)?;
+    basis.update(device, range, block, h, &root.inverse);
+    Ok(Projected { r: root.r, amplification: *scale / root.least.max(0.0).sqrt() })
+}
+
 /// `W = V h + Q r`, with Q orthonormal and orthogonal to V.
 pub(super) struct Orthogonalized {
-    /// (k, b), rows of locked columns included.
+    /// (k, n).
     pub h: Small,
-    /// (b, b); a zero row belongs to a column of Q that was replaced by a random one.
+    /// (n, n), block upper triangular.
     pub r: Small,
+    /// Its inverse.
+    pub inverse: Small,
+    /// Columns of the last block that are rounding noise.
+    pub dead: Vec<usize>,
 }
 
-/// What is known of `V^T W` before it is measured.
-pub(super) struct Known {
-    /// Columns that W is not orthogonal to; up to rounding, it is to all others.
-    pub range: Range<usize>,
-    /// Inner products with them.
-    pub h: Small,
-}
-
-/// Orthogonalises `block` (b, dimension), in place, against `basis` and within itself.
+/// Orthogonalises `blocks` blocks of `width` vectors, in place, against the first `k` columns of `basis` and one another, each block against those
+/// before it.
 ///
-/// With `known`, the first pass projects by what is known, and the first sweep comes after it.
-///
-/// `scale` is the norm of the largest block column so far, a lower bound of the operator's norm; columns that fall to
-/// [`DEAD`] times it are replaced by random ones.
+/// `before` is what the last block was divided by in an earlier pass, and the operator's scale; without it the blocks
+/// are as they came, and their own norms are the scale. Columns of the last block that fall to [`DEAD`] times the scale are dead.
 pub(super) fn orthogonalize<D: Device>(
     device: &D,
     basis: &Basis<D>,
-    block: &mut D::Buffer,
-    (b, dimension): (usize, usize),
-    mut known: Option<Known>,
-    scale: &mut f64,
-    random: &mut RandomVectors,
+    k: usize,
+    vectors: &mut D::Buffer,
+    (blocks, width): (usize, usize),
+    before: Option<(&Small, f64)>,
 ) -> Result<Orthogonalized> {
-    let k = basis.len();
-    let mut h = Small::zeros(k, b);
-    let mut r = Small::identity(b);
+    let n = blocks * width;
+    let (mut h, mut r, mut inverse) = (Small::zeros(k, n), Small::identity(n), Small::identity(n));
+    let (mut scale, least_passes) = before.map_or((0.0, LEAST_PASSES), |(_, scale)| (scale, LEAST_PASSES - 1));
     let mut pass = 0;
     loop {
         pass += 1;
-        let Known { range, h: vw } = match known.take() {
-            Some(known) => known,
-            None => Known { range: 0..k, h: basis.gram(device, 0..k, block, b)? },
-        };
-        let ww = basis.gram_within(device, block, b)?;
-        let inner = projected_gram(&vw, &ww)?;
-        let trace: f64 = (0..b).map(|i| ww.at(i, i)).sum();
-        if pass == 1 {
-            *scale = (0..b).fold(*scale, |m, i| m.max(ww.at(i, i).sqrt()));
+        let vw = basis.gram(device, 0..k, vectors, n)?;
+        let ww = basis.gram_within(device, vectors, n)?;
+        if before.is_none() && pass == 1 {
+            scale = largest_norm(&ww);
         }
-        let scale = *scale;
-        let zero = pass == 1 && trace <= (DEAD * scale).powi(2) * b as f64;
-        let (least, most) = (inner.values[0], inner.values[b - 1]);
-        let well_conditioned = vw.max_abs() < 1e-3 && least > 0.25 && most < 4.0;
-        let settled = pass >= LEAST_PASSES && well_conditioned;
-        let floor = 1e-6 * trace / b as f64;
-        h.add_rows(range.start, &vw.times(&r));
-        if zero {
-            r = Small::zeros(b, b);
-        } else {
-            // W - V vw has Gram matrix Z L Z^T; normalise by Z L^-1/2, with L kept away from zero.
-            let root = |j: usize| inner.values[j].max(floor).sqrt();
-            let m = Small::from_fn(b, b, |i, j| inner.vectors[j][i] / root(j));
-            if pass == 1 || subtracts() {
-                basis.update(device, range, block, &vw, &m);
-            }
-            r = Small::from_fn(b, b, |i, j| root(i) * inner.vectors[i][j]).times(&r);
+        let root = Root::new(&projected_gram(&vw, &ww), width, FLOOR * trace(&ww) / n as f64)?;
+        if before.is_none() || subtracts() {
+            basis.update(device, 0..k, vectors, &vw, &root.inverse);
         }
-        if settled {
-            return Ok(Orthogonalized { h, r });
-        }
-        // Columns of Q and rows of r belong together, so a direction that died is seen in its row alone.
+        h = h.plus(&vw.times(&r));
+        r = root.r.times(&r);
+        inverse = inverse.times(&root.inverse);
+        let settled = pass >= least_passes && vw.max_abs() < 1e-3 && root.least > 0.25 && root.most < 4.0;
         let gave_up = pass >= MAX_PASSES;
-        let dead: Vec<usize> = (0..b)
-            .filter(|&i| zero || (pass >= 2 && r.row_norm(i) <= DEAD * scale) || (gave_up && inner.values[i] < 0.25))
-            .collect();
-        if !dead.is_empty() {
-            replace(device, basis, block, (b, dimension), &dead, random)?;
-            dead.iter().for_each(|&i| (0..b).for_each(|j| r.set(i, j, 0.0)));
+        let mut dead = Vec::new();
+        if !settled && pass >= least_passes {
+            // Columns of Q and rows of r belong together, so a direction that died is seen in its row alone.
+            let last = r.part(n - width..n, n - width..n);
+            let total = before.map_or_else(|| last.clone(), |(before, _)| last.times(before));
+            let is_dead = |&i: &usize| {
+                let norm = total.row_norm(i);
+                norm > 0.0 && norm <= DEAD * scale || gave_up && root.last[i] < 0.25
+            };
+            dead = (0..width).filter(is_dead).collect();
         }
-        if gave_up || !dead.is_empty() {
-            return Ok(Orthogonalized { h, r });
+        if settled || gave_up || !dead.is_empty() {
+            return Ok(Orthogonalized { h, r, inverse, dead });
         }
     }
 }
 
-/// Eigenpairs of `W^T W - (V^T W)^T (V^T W)`.
-fn projected_gram(vw: &Small, ww: &Small) -> Result<super::SymmetricEigen> {
-    symmetric_eigen(ww.rows, |i, j| {
-        let projected: f64 = (0..vw.rows).map(|l| vw.at(l, i) * vw.at(l, j)).sum();
-        0.5 * (ww.at(i, j) + ww.at(j, i)) - projected
+/// Block upper triangular r with `r^T r` a Gram matrix: a Cholesky factor whose diagonal blocks are roots by eigenvectors.
+struct Root {
+    r: Small,
+    inverse: Small,
+    /// Least and largest eigenvalue of the diagonal blocks, each without what the blocks before it explain.
+    least: f64,
+    most: f64,
+    /// Those of the last block, ascending.
+    last: Vec<f64>,
+}
+
+impl Root {
+    /// Of a Gram matrix (n, n) in blocks of `width`, with eigenvalues kept above `floor`.
+    fn new(gram: &Small, width: usize, floor: f64) -> Result<Self> {
+        let n = gram.rows;
+        let mut root =
+            Self { r: Small::zeros(n, n), inverse: Small::zeros(n, n), least: f64::MAX, most: 0.0, last: Vec::new() };
+        for end in (width..=n).step_by(width) {
+            let (before, own) = (0..end - width, end - width..end);
+            // r_ij = r_ii^-T (g_ij - sum_{l < i} r_li^T r_lj)
+            let above = root
+                .inverse
+                .part(before.clone(), before.clone())
+                .transposed()
+                .times(&gram.part(before.clone(), own.clone()));
+            let rest = gram.part(own.clone(), own.clone()).minus(&above.transposed().times(&above));
+            let eigen = symmetric_eigen(width, |i, j| 0.5 * (rest.at(i, j) + rest.at(j, i)))?;
+            let value = |j: usize| eigen.values[j].max(floor).sqrt();
+            let inverse = Small::from_fn(width, width, |i, j| eigen.vectors[j][i] / value(j));
+            let beside = root.inverse.part(before.clone(), before.clone()).times(&above).times(&inverse);
+            root.r.put(0, own.start, &above);
+            root.r.put(own.start, own.start, &Small::from_fn(width, width, |i, j| value(i) * eigen.vectors[i][j]));
+            root.inverse.put(0, own.start, &Small::zeros(beside.rows, beside.columns).minus(&beside));
+            root.inverse.put(own.start, own.start, &inverse);
+            root.least = root.least.min(eigen.values[0]);
+            root.most = root.most.max(eigen.values[width - 1]);
+            root.last = eigen.values;
+        }
+        Ok(root)
+    }
+}
+
+/// `W^T W - (V^T W)^T (V^T W)`, of W less what V explains.
+fn projected_gram(vw: &Small, ww: &Small) -> Small {
+    Small::from_fn(ww.rows, ww.rows, |i, j| {
+        let explained: f64 = (0..vw.rows).map(|l| vw.at(l, i) * vw.at(l, j)).sum();
+        0.5 * (ww.at(i, j) + ww.at(j, i)) - explained
     })
 }
 
-/// Draws the dead columns anew, orthonormal and orthogonal to the basis and to the live columns, which stay as they are.
-fn replace<D: Device>(
+fn trace(gram: &Small) -> f64 {
+    (0..gram.rows).map(|i| gram.at(i, i)).sum()
+}
+
+/// Norm of the longest of the vectors with this Gram matrix.
+fn largest_norm(gram: &Small) -> f64 {
+    (0..gram.rows).fold(0.0, |most, i| gram.at(i, i).sqrt().max(most))
+}
+
+/// Draws the dead columns of a block anew, orthonormal and orthogonal to the basis and to the live columns, which stay as they are.
+pub(super) fn replace<D: Device>(
     device: &D,
     basis: &Basis<D>,
     block: &mut D::Buffer,
@@ -154,6 +218,9 @@ fn replace<D: Device>(
     dead: &[usize],
     random: &mut RandomVectors,
 ) -> Result<()> {
+    if dead.is_empty() {
+        return Ok(());
+    }
     let unit = (3.0 / dimension as f64).sqrt();
     for &j in dead {
         let drawn: Vec<D::Scalar> = random.draw(dimension);

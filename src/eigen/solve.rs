@@ -18,6 +18,8 @@ const GUARD_PRODUCTS: (usize, usize) = (16, 32);
 const GUARD_SLACK: f64 = 1e-5;
 /// Alarms after which the guard gives up.
 const MAX_ALARMS: usize = 8;
+/// Most vectors to a block when residuals are recomputed: larger ones take memory for tangents and gain nothing.
+const VERIFIED_TOGETHER: usize = 4;
 /// Noise, over the operator's norm, that no rounding makes: the operator is not symmetric, or not a fixed function.
 const NOT_SYMMETRIC: f64 = 1e-3;
 
@@ -117,10 +119,11 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
                 }
                 break Guard::NotFinished;
             }
-            self.lanczos.expand(self.operator)?;
-            self.products += self.options.block;
+            let steps = (self.options.max_products.saturating_sub(self.products) / self.options.block).max(1);
+            let products = self.lanczos.expand(self.operator, steps)?;
+            self.products += products;
             if self.phase != Phase::Search {
-                self.guard_products += self.options.block;
+                self.guard_products += products;
             }
             let (eigen, residuals) = self.lanczos.ritz()?;
             self.norm = self.norm.max(norm(&eigen.values));
@@ -359,7 +362,7 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         mut f: impl FnMut(&mut Self, usize, &D::Buffer, &mut D::Buffer, usize) -> Result<()>,
     ) -> Result<()> {
         let dimension = self.operator.dimension();
-        let width = self.operator.max_block().min(count).max(1);
+        let width = VERIFIED_TOGETHER.min(self.operator.max_block()).min(count).max(1);
         let mut vectors = self.operator.device().zeros(width * dimension)?;
         let mut images = self.operator.device().zeros(width * dimension)?;
         for first in (0..count).step_by(width) {

@@ -202,7 +202,7 @@ pub enum Phase {
     Hunt,
 }
 
-/// Where a solve stands, after each block step.
+/// Where a solve stands, after each sweep over the basis: one to four products.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// Products so far.
@@ -264,12 +264,12 @@ pub struct SolverState<T> {
 
 /// Who follows a solve.
 pub trait Monitor<T> {
-    /// Called after each block step.
+    /// Called after each sweep over the basis: one to four products.
     fn step(&mut self, progress: &Progress) {
         let _ = progress;
     }
 
-    /// Whether the state is wanted now; it is asked after each block step.
+    /// Whether the state is wanted now; it is asked after each sweep.
     fn wants_state(&mut self, products: usize) -> bool {
         let _ = products;
         false

@@ -81,7 +81,7 @@ pub fn read_state<T: Scalar>(path: &Path, fingerprint: &str) -> Result<SolverSta
     })
 }
 
-/// A row of the convergence log: one a block step.
+/// A row of the convergence log: one a sweep over the basis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConvergenceRow {
     /// Products so far.
