@@ -1,6 +1,7 @@
 //! Strided matrix views over slices, and the one place that calls `gemm`.
 
 use crate::device::Scalar;
+use rayon::prelude::*;
 use std::marker::PhantomData;
 
 /// A matrix view: entry (i, j) is at `i * row_stride + j * column_stride`.
@@ -104,19 +105,20 @@ impl<'a, T> MatMut<'a, T> {
         }
     }
 
-    /// Cuts into blocks of `width` columns (the last may be narrower): (first column, block).
-    pub fn column_blocks(self, width: usize) -> Vec<(usize, MatMut<'a, T>)> {
-        let block = |start: usize| {
-            // SAFETY: start < columns, so the block begins inside the view; blocks share no entry.
-            let data = unsafe { self.data.add(start * self.column_stride) };
-            (start, MatMut { data, columns: width.min(self.columns - start), ..self })
-        };
-        (0..self.columns).step_by(width).map(block).collect()
+    /// Cuts into blocks of `width` columns (the last may be narrower), each a task: (first column, block).
+    pub fn column_blocks(self, width: usize) -> impl IndexedParallelIterator<Item = (usize, MatMut<'a, T>)>
+    where
+        T: Send,
+    {
+        MatsMut { first: self, count: 1, pitch: 0 }.column_blocks(width).map(|(_, start, block)| (start, block))
     }
 
-    /// Cuts into blocks of `height` rows (the last may be lower): (first row, block).
-    pub fn row_blocks(self, height: usize) -> Vec<(usize, MatMut<'a, T>)> {
-        self.t().column_blocks(height).into_iter().map(|(start, block)| (start, block.t())).collect()
+    /// Cuts into blocks of `height` rows (the last may be lower), each a task: (first row, block).
+    pub fn row_blocks(self, height: usize) -> impl IndexedParallelIterator<Item = (usize, MatMut<'a, T>)>
+    where
+        T: Send,
+    {
+        self.t().column_blocks(height).map(|(start, block)| (start, block.t()))
     }
 
     /// Row `i` of a view whose rows are contiguous.
@@ -132,13 +134,70 @@ impl<'a, T> MatMut<'a, T> {
     }
 }
 
+/// Matrices of one shape, `pitch` scalars apart, to be written.
+pub struct MatsMut<'a, T> {
+    first: MatMut<'a, T>,
+    count: usize,
+    pitch: usize,
+}
+
+impl<'a, T: Send> MatsMut<'a, T> {
+    /// Row-major `rows x columns` each, the first at the beginning of `data`.
+    pub fn new(data: &'a mut [T], count: usize, pitch: usize, rows: usize, columns: usize) -> Self {
+        assert!(count <= 1 || pitch >= rows * columns, "matrices to be written must not overlap");
+        assert_fits(data.len(), count, rows * columns, pitch, 1);
+        // With none there need be no data.
+        Self { first: MatMut::new(data, if count > 0 { rows } else { 0 }, columns), count, pitch }
+    }
+
+    /// Number of matrices.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Number of rows of each.
+    pub fn row_count(&self) -> usize {
+        self.first.rows
+    }
+
+    /// Cuts all into blocks of `width` columns (the last may be narrower), each a task: (matrix, first column, block).
+    pub fn column_blocks(self, width: usize) -> impl IndexedParallelIterator<Item = (usize, usize, MatMut<'a, T>)> {
+        let MatMut { data, rows, columns, row_stride, column_stride, .. } = self.first;
+        let (data, blocks) = (Shared(data), columns.div_ceil(width));
+        (0..self.count * blocks).into_par_iter().map(move |i| {
+            let (matrix, start) = (i / blocks, i % blocks * width);
+            // Wrapping, because a matrix without rows may lie anywhere.
+            let data = data.get().wrapping_add(matrix * self.pitch + start * column_stride);
+            // Every block covers entries of its own: the index runs once over all blocks of all matrices.
+            let columns = width.min(columns - start);
+            (matrix, start, MatMut { data, rows, columns, row_stride, column_stride, borrow: PhantomData })
+        })
+    }
+}
+
+/// Where matrices lie that tasks cut blocks from.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+
+// SAFETY: it is read only to make views that share no entry.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: likewise.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
 impl<T: Scalar> MatMut<'_, T> {
-    /// A copy of a view whose columns are contiguous, column after column.
-    pub fn to_vec(&self) -> Vec<T> {
+    /// Copies a view whose columns are contiguous, column after column.
+    pub fn copy_to(&self, to: &mut [T]) {
         assert!(self.row_stride == 1);
-        // SAFETY: the column lies inside the view, and nobody else may write it while the view lives.
-        let column = |j| unsafe { std::slice::from_raw_parts(self.data.add(j * self.column_stride), self.rows) };
-        (0..self.columns).flat_map(|j| column(j).iter().copied()).collect()
+        for (j, to) in to.chunks_exact_mut(self.rows).take(self.columns).enumerate() {
+            // SAFETY: the column lies inside the view, and nobody else may write it while the view lives.
+            to.copy_from_slice(unsafe { std::slice::from_raw_parts(self.data.add(j * self.column_stride), self.rows) });
+        }
     }
 
     /// `self = lhs rhs`, on one thread.
@@ -203,15 +262,34 @@ mod tests {
             let b: Vec<f64> = (0..k * n).map(|i| (i * 5 % 13) as f64 - 6.0).collect();
             let mut c = vec![1.0; m * n];
             // b is read transposed; c is written in two column blocks.
-            for (start, mut block) in MatMut::new(&mut c, m, n).column_blocks(2) {
+            MatMut::new(&mut c, m, n).column_blocks(2).for_each(|(start, mut block)| {
                 let width = block.columns;
                 block.add_product(2.0, Mat::new(&a, m, k), Mat::new(&b, n, k).t().columns(start, width));
-            }
+            });
             for i in 0..m {
                 for j in 0..n {
                     let exact: f64 = 1.0 + 2.0 * (0..k).map(|l| a[i * k + l] * b[j * k + l]).sum::<f64>();
                     assert_eq!(c[i * n + j], exact, "({m},{k},{n}) at ({i},{j})");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_several_matrices_cover_each_entry_once() {
+        for (count, rows, columns, width) in [(0, 3, 4, 2), (1, 2, 7, 3), (3, 2, 5, 2), (2, 0, 4, 3)] {
+            let pitch = rows * columns + 1;
+            let mut data = vec![0; count * pitch];
+            MatsMut::new(&mut data, count, pitch, rows, columns).column_blocks(width).for_each(
+                |(k, start, mut block)| {
+                    for i in 0..block.row_count() {
+                        let row = block.row(i).iter_mut().enumerate();
+                        row.for_each(|(j, entry)| *entry += 1 + k * pitch + i * columns + start + j);
+                    }
+                },
+            );
+            for (at, &entry) in data.iter().enumerate() {
+                assert_eq!(entry, if at % pitch < rows * columns { 1 + at } else { 0 }, "{count} of {rows}x{columns}");
             }
         }
     }

@@ -7,6 +7,7 @@
 //! Vectors are as wide as the machine's; `EIGENSCOPE_SIMD=avx2` or `scalar` makes them narrower.
 
 mod ahead;
+mod arena;
 mod conv;
 mod dense;
 mod loss;
@@ -146,13 +147,4 @@ impl<T: Scalar> Device for CpuDevice<T> {
     fn combine(&self, call: Combine<'_, Self>) {
         vectors::combine(call);
     }
-}
-
-/// Cuts a `(directions, samples, len)` array by sample: entry n holds the K slices of sample n.
-fn by_sample<T>(buffer: &mut [T], directions: usize, samples: usize, len: usize) -> Vec<Vec<&mut [T]>> {
-    let mut cut: Vec<Vec<&mut [T]>> = (0..samples).map(|_| Vec::with_capacity(directions)).collect();
-    for (i, slice) in buffer[..directions * samples * len].chunks_exact_mut(len).enumerate() {
-        cut[i % samples].push(slice);
-    }
-    cut
 }

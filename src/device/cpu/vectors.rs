@@ -1,6 +1,7 @@
 //! The eigensolver's block-vector kernels, in blocks of rows that stay in cache, and what moves or steps whole vectors.
 
 use super::CpuDevice;
+use super::arena::{with_arena, zeros};
 use super::matrix::{Mat, MatMut};
 use super::simd::arch;
 use crate::device::{Columns, Combine, Gram, RmsPropStep, Scalar, Update};
@@ -101,11 +102,14 @@ pub(super) fn update<T: Scalar>(call: Update<'_, Cpu<T>>) {
     let h: Vec<T> = call.h.iter().map(|&h| T::from_f64(h)).collect();
     let m: Vec<T> = call.m.iter().map(|&m| T::from_f64(m)).collect();
     let w = MatMut::strided(&mut call.w.buffer[call.w.offset..], call.rows, b, 1, call.w.pitch);
-    w.row_blocks(ROWS).into_par_iter().for_each(|(start, mut w)| {
+    w.row_blocks(ROWS).for_each(|(start, mut w)| {
         let rows = w.row_count();
         w.add_product(-T::one(), view(&call.v, start, rows), Mat::new(&h, k, b));
-        let columns = w.to_vec();
-        w.set_product(Mat::strided(&columns, rows, b, 1, rows), Mat::new(&m, b, b));
+        with_arena(|arena| {
+            let columns = zeros(arena, rows * b);
+            w.copy_to(columns);
+            w.set_product(Mat::strided(columns, rows, b, 1, rows), Mat::new(&m, b, b));
+        });
     });
 }
 
@@ -113,7 +117,7 @@ pub(super) fn combine<T: Scalar>(call: Combine<'_, Cpu<T>>) {
     let (k, p) = (call.v.count, call.x.count);
     let s: Vec<T> = call.s.iter().map(|&s| T::from_f64(s)).collect();
     let x = MatMut::strided(&mut call.x.buffer[call.x.offset..], call.rows, p, 1, call.x.pitch);
-    x.row_blocks(ROWS).into_par_iter().for_each(|(start, mut x)| {
+    x.row_blocks(ROWS).for_each(|(start, mut x)| {
         let rows = x.row_count();
         x.set_product(view(&call.v, start, rows), Mat::new(&s, k, p));
     });

@@ -11,10 +11,12 @@
 
 use super::{GROUP, WORD, bits};
 use crate::device::cpu::CpuDevice;
+use crate::device::cpu::arena::{with_arena, zeros};
 use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::cpu::transpose::{to_channels, to_channels_anyhow};
 use crate::device::{ConvForward, DEAD, Scalar};
 use crate::network::Conv;
+use bumpalo::Bump;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -30,25 +32,32 @@ pub(super) fn pays(c: &Conv) -> bool {
 
 pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, CpuDevice<T>>) {
     let shape = Shape::new(c);
-    let weights = shape.pack_weights(c, &call.theta[c.weight..c.weight + c.weight_len()]);
     let biases = &call.theta[c.bias..c.bias + c.out_channels];
     let arch = arch();
     let (input_len, len) = (c.input_len(), c.output_len());
     let outputs = call.p[..call.samples * len].par_chunks_mut(GROUP * len);
     let routes = call.route[..call.samples * len].par_chunks_mut(GROUP * len);
     let inputs = call.x[..call.samples * input_len].par_chunks(GROUP * input_len);
-    (outputs, routes, inputs).into_par_iter().for_each(|(p, route, x)| {
-        let mut image = vec![T::zero(); c.in_channels * shape.plane];
-        let mut live = vec![0; shape.windows * c.in_channels];
-        let mut z = vec![Line::zero(); shape.windows * WINDOW * shape.lines];
-        let samples = p.chunks_exact_mut(len).zip(route.chunks_exact_mut(len)).zip(x.chunks_exact(input_len));
-        for ((p, route), x) in samples {
-            shape.border(c, x, &mut image);
-            arch.dispatch(FindLive { c, shape, image: &image, live: &mut live });
-            z.fill(Line::zero());
-            arch.dispatch(Windows { c, shape, weights: &weights, image: &image, live: &live, z: &mut z });
-            arch.dispatch(Pool { shape, biases, z: &z, p, route });
-        }
+    with_arena(|arena| {
+        let weights = shape.pack_weights(arena, c, &call.theta[c.weight..c.weight + c.weight_len()]);
+        let offsets = shape.offsets(arena, c);
+        (outputs, routes, inputs).into_par_iter().for_each(|(p, route, x)| {
+            with_arena(|arena| {
+                let image = zeros(arena, c.in_channels * shape.plane);
+                let rows = zeros(arena, shape.plane / shape.row);
+                let live = zeros(arena, shape.windows * c.in_channels);
+                let z = zeros(arena, shape.windows * WINDOW * shape.lines);
+                let (values, codes) = (zeros(arena, shape.windows), zeros(arena, shape.windows));
+                let samples = p.chunks_exact_mut(len).zip(route.chunks_exact_mut(len)).zip(x.chunks_exact(input_len));
+                for ((p, route), x) in samples {
+                    shape.border(c, x, image);
+                    arch.dispatch(FindLive { c, shape, image, rows, live });
+                    z.fill(Line::zero());
+                    arch.dispatch(Windows { c, shape, weights, offsets, image, live, z });
+                    arch.dispatch(Pool { shape, biases, z, values, codes, p, route });
+                }
+            });
+        });
     });
 }
 
@@ -79,14 +88,26 @@ impl Shape {
     }
 
     /// Packs weights (OC, IC, K, K) as (IC, K, K, OC).
-    fn pack_weights<T: Scalar>(&self, c: &Conv, weights: &[T]) -> Vec<Line<T>> {
-        let mut packed = vec![Line::zero(); c.in_channels * self.taps * self.lines];
+    fn pack_weights<'a, T: Scalar>(&self, arena: &'a Bump, c: &Conv, weights: &[T]) -> &'a [Line<T>] {
+        let packed = zeros::<Line<T>>(arena, c.in_channels * self.taps * self.lines);
         for (oc, weights) in weights.chunks_exact(c.in_channels * self.taps).enumerate() {
             for (lines, &w) in packed.chunks_exact_mut(self.lines).zip(weights) {
                 lines[oc / CHANNELS].0[oc % CHANNELS] = w;
             }
         }
         packed
+    }
+
+    /// Input channels whose weights are used together.
+    fn step(&self) -> usize {
+        (LINES / (self.taps * self.lines)).max(1)
+    }
+
+    /// Where each tap of so many channels meets a window's first position.
+    fn offsets<'a>(&self, arena: &'a Bump, c: &Conv) -> &'a [usize] {
+        let Self { row, plane, taps, .. } = *self;
+        let offset = |i: usize| i / taps * plane + i % taps / c.kernel * row + i % c.kernel;
+        arena.alloc_slice_fill_with(self.step() * taps, offset)
     }
 
     /// Copies a sample (IC, H, W) into the inside of a zero-bordered image.
@@ -106,6 +127,8 @@ struct FindLive<'a, T> {
     shape: Shape,
     /// (IC, bordered plane).
     image: &'a [T],
+    /// Scratch: a word of bits for each row of a channel.
+    rows: &'a mut [u64],
     /// A bit for each tap (window, IC).
     live: &'a mut [u64],
 }
@@ -120,7 +143,7 @@ impl<T: Scalar> WithSimd for FindLive<'_, T> {
         if row > WORD {
             return self.live.fill(u64::MAX >> (WORD - taps));
         }
-        let mut rows = vec![0; plane / row];
+        let rows = self.rows;
         for (ic, image) in self.image.chunks_exact(plane).enumerate() {
             for (live, row) in rows.iter_mut().zip(image.chunks_exact(row)) {
                 *live = bits(row, |x| u8::from(x != T::zero()));
@@ -148,6 +171,8 @@ struct Windows<'a, T> {
     shape: Shape,
     /// (IC, K, K, OC).
     weights: &'a [Line<T>],
+    /// See [`Shape::offsets`].
+    offsets: &'a [usize],
     /// (IC, bordered plane).
     image: &'a [T],
     /// A bit for each tap (window, IC), see [`FindLive`].
@@ -222,13 +247,11 @@ impl<T: Scalar> WithSimd for Windows<'_, T> {
         assert!(all.leading_zeros() as usize >= WORD - taps);
         let (rows, columns) = (self.c.pooled_height(), self.c.pooled_width());
         let last_window = 2 * (rows.saturating_sub(1) * row + columns.saturating_sub(1));
-        let step = (LINES / (taps * lines)).max(1);
-        let offsets: Vec<usize> =
-            (0..step * taps).map(|i| i / taps * plane + i % taps / self.c.kernel * row + i % self.c.kernel).collect();
+        let step = self.shape.step();
         let blocks = self.weights.chunks(step * taps * lines).zip(self.image.chunks(step * plane));
         for ((weights, image), ic) in blocks.zip((0..).step_by(step)) {
             let weights = T::vectors::<S>(T::scalars(weights));
-            let offsets = &offsets[..weights.len() / vectors];
+            let offsets = &self.offsets[..weights.len() / vectors];
             let last = offsets.last().map_or(0, |last| last + last_window + row + 1);
             assert!(last < image.len());
             let channels = ic..ic + offsets.len() / taps;
@@ -266,6 +289,10 @@ struct Pool<'a, T> {
     biases: &'a [T],
     /// (window, position, OC).
     z: &'a [Line<T>],
+    /// Scratch: values of a line of channels (window).
+    values: &'a mut [Line<T>],
+    /// Scratch: route codes of a line of channels (window).
+    codes: &'a mut [[u8; CHANNELS]],
     /// (OC, window).
     p: &'a mut [T],
     route: &'a mut [u8],
@@ -277,11 +304,11 @@ impl<T: Scalar> WithSimd for Pool<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Shape { lines, windows, .. } = self.shape;
-        let (mut values, mut codes) = (vec![Line::zero(); windows], vec![[0; CHANNELS]; windows]);
+        let Self { values, codes, .. } = self;
         for (line, biases) in self.biases.chunks(CHANNELS).enumerate() {
             let mut padded = [T::zero(); CHANNELS];
             padded[..biases.len()].copy_from_slice(biases);
-            for ((z, value), code) in self.z.chunks_exact(WINDOW * lines).zip(&mut values).zip(&mut codes) {
+            for ((z, value), code) in self.z.chunks_exact(WINDOW * lines).zip(&mut *values).zip(&mut *codes) {
                 let mut best = z[line].0;
                 // As wide as the values, so that both are chosen by one comparison of vectors.
                 let mut route = [0u32; CHANNELS];
@@ -306,8 +333,8 @@ impl<T: Scalar> WithSimd for Pool<'_, T> {
                 }
             }
             let channels = line * CHANNELS * windows..(line * CHANNELS + biases.len()) * windows;
-            to_channels(simd, &values, &mut self.p[channels.clone()], windows);
-            to_channels_anyhow(&codes, &mut self.route[channels], windows);
+            to_channels(simd, values, &mut self.p[channels.clone()], windows);
+            to_channels_anyhow(codes, &mut self.route[channels], windows);
         }
     }
 }

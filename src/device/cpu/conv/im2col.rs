@@ -4,9 +4,10 @@
 //! before the products. Samples are taken in groups of [`GROUP`]; each group has a gradient of its own, and the groups
 //! are added in order.
 
-use super::GROUP;
+use super::{GROUP, by_group, group};
+use crate::device::cpu::CpuDevice;
+use crate::device::cpu::arena::{room, with_arena, written, zeroed, zeros};
 use crate::device::cpu::matrix::{Mat, MatMut};
-use crate::device::cpu::{CpuDevice, by_sample};
 use crate::device::{ConvBackward, ConvForward, ConvTangent, ConvTangentBackward, DEAD, Scalar};
 use crate::network::Conv;
 use rayon::prelude::*;
@@ -112,147 +113,149 @@ pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, Cpu<T>>) {
     let routes = call.route[..call.samples * len].par_chunks_mut(GROUP * len);
     let inputs = call.x[..call.samples * c.input_len()].par_chunks(GROUP * c.input_len());
     (outputs, routes, inputs).into_par_iter().for_each(|(p, route, x)| {
-        let mut columns = vec![T::zero(); c.patch_len() * area];
-        let mut z = vec![T::zero(); c.out_channels * area];
-        let samples = p.chunks_exact_mut(len).zip(route.chunks_exact_mut(len)).zip(x.chunks_exact(c.input_len()));
-        for ((p, route), x) in samples {
-            im2col(c, x, &mut columns);
-            MatMut::new(&mut z, c.out_channels, area).set_product(w, Mat::new(&columns, c.patch_len(), area));
-            for_each_output(c, |channel, i, window| {
-                let mut value = z[window];
-                let mut code = 0;
-                for (other, at) in [(1, window + 1), (2, window + c.width), (3, window + c.width + 1)] {
-                    // A strict comparison: ties go to the first position.
-                    (value, code) = if z[at] > value { (z[at], other) } else { (value, code) };
-                }
-                value += b[channel];
-                // Written so that a NaN stays visible instead of dying at the ReLU.
-                (p[i], route[i]) = if value <= T::zero() { (T::zero(), DEAD) } else { (value, code) };
-            });
-        }
+        with_arena(|arena| {
+            let columns = zeros(arena, c.patch_len() * area);
+            let z = zeros(arena, c.out_channels * area);
+            let samples = p.chunks_exact_mut(len).zip(route.chunks_exact_mut(len)).zip(x.chunks_exact(c.input_len()));
+            for ((p, route), x) in samples {
+                im2col(c, x, columns);
+                MatMut::new(z, c.out_channels, area).set_product(w, Mat::new(columns, c.patch_len(), area));
+                for_each_output(c, |channel, i, window| {
+                    let mut value = z[window];
+                    let mut code = 0;
+                    for (other, at) in [(1, window + 1), (2, window + c.width), (3, window + c.width + 1)] {
+                        // A strict comparison: ties go to the first position.
+                        (value, code) = if z[at] > value { (z[at], other) } else { (value, code) };
+                    }
+                    value += b[channel];
+                    // Written so that a NaN stays visible instead of dying at the ReLU.
+                    (p[i], route[i]) = if value <= T::zero() { (T::zero(), DEAD) } else { (value, code) };
+                });
+            }
+        });
     });
 }
 
 pub(super) fn tangent<T: Scalar>(c: &Conv, call: ConvTangent<'_, Cpu<T>>) {
     let (w, _) = tensors(c, call.theta, 0);
-    let (area, patch, input_len) = (c.height * c.width, c.patch_len(), c.input_len());
-    let mut tp = by_sample(call.tp, call.directions, call.samples, c.output_len());
-    tp.par_chunks_mut(GROUP).enumerate().for_each(|(group, tp)| {
-        let mut x_columns = vec![T::zero(); patch * area];
-        let mut tx_columns = vec![T::zero(); if call.tx.is_some() { patch * area } else { 0 }];
-        let mut z = vec![T::zero(); c.out_channels * area];
-        for (n, tp) in (group * GROUP..).zip(tp) {
-            let route = &call.route[n * c.output_len()..(n + 1) * c.output_len()];
-            im2col(c, &call.x[n * input_len..(n + 1) * input_len], &mut x_columns);
-            for (k, tp) in tp.iter_mut().enumerate() {
-                let (tw, tb) = tensors(c, call.vectors, k);
-                let mut tz = MatMut::new(&mut z, c.out_channels, area);
-                tz.set_product(tw, Mat::new(&x_columns, patch, area));
-                if let Some(tx) = call.tx {
-                    let at = (k * call.samples + n) * input_len;
-                    im2col(c, &tx[at..at + input_len], &mut tx_columns);
-                    tz.add_product(T::one(), w, Mat::new(&tx_columns, patch, area));
+    let (area, patch, input_len, output_len) = (c.height * c.width, c.patch_len(), c.input_len(), c.output_len());
+    let (samples, directions) = (call.samples, call.directions);
+    by_group(Some(call.tp), directions, samples, output_len).for_each(|(start, mut tp)| {
+        with_arena(|arena| {
+            let x_columns = zeros(arena, patch * area);
+            let tx_columns = zeros(arena, if call.tx.is_some() { patch * area } else { 0 });
+            let z = zeros(arena, c.out_channels * area);
+            for n in group(start / output_len, samples) {
+                let route = &call.route[n * output_len..(n + 1) * output_len];
+                im2col(c, &call.x[n * input_len..(n + 1) * input_len], x_columns);
+                for k in 0..directions {
+                    let (tw, tb) = tensors(c, call.vectors, k);
+                    let mut tz = MatMut::new(z, c.out_channels, area);
+                    tz.set_product(tw, Mat::new(x_columns, patch, area));
+                    if let Some(tx) = call.tx {
+                        let at = (k * samples + n) * input_len;
+                        im2col(c, &tx[at..at + input_len], tx_columns);
+                        tz.add_product(T::one(), w, Mat::new(tx_columns, patch, area));
+                    }
+                    let tp = &mut tp.row(k)[n * output_len - start..][..output_len];
+                    tp.fill(T::zero());
+                    for_each_live(c, route, |channel, i, at| tp[i] = z[at] + tb[channel]);
                 }
-                tp.fill(T::zero());
-                for_each_live(c, route, |channel, i, at| tp[i] = z[at] + tb[channel]);
             }
-        }
+        });
     });
 }
 
 pub(super) fn backward<T: Scalar>(c: &Conv, call: ConvBackward<'_, Cpu<T>>) {
     let (w, _) = tensors(c, call.theta, 0);
-    let (area, patch, input_len) = (c.height * c.width, c.patch_len(), c.input_len());
-    let mut none = vec![];
-    let wants_dx = call.dx.is_some();
-    let dx = call.dx.unwrap_or(&mut none);
-    let mut dx = by_sample(dx, usize::from(wants_dx), call.samples, input_len);
-    let partials: Vec<Vec<T>> = dx
-        .par_chunks_mut(GROUP)
-        .enumerate()
-        .map(|(group, dx)| {
-            let mut partial = vec![T::zero(); c.weight_len() + c.out_channels];
-            let (dw, db) = partial.split_at_mut(c.weight_len());
-            let mut columns = vec![T::zero(); patch * area];
-            let mut dz = vec![T::zero(); c.out_channels * area];
-            for (n, dx) in (group * GROUP..).zip(dx) {
-                let route = &call.route[n * c.output_len()..(n + 1) * c.output_len()];
-                unroute(c, &call.dp[n * c.output_len()..(n + 1) * c.output_len()], route, &mut dz);
-                im2col(c, &call.x[n * input_len..(n + 1) * input_len], &mut columns);
-                let dz = Mat::new(&dz, c.out_channels, area);
-                MatMut::new(dw, c.out_channels, patch).add_product(T::one(), dz, Mat::new(&columns, patch, area).t());
-                for_each_live(c, route, |channel, i, _| db[channel] += call.dp[n * c.output_len() + i]);
-                if let Some(dx) = dx.first_mut() {
-                    MatMut::new(&mut columns, patch, area).set_product(w.t(), dz);
-                    col2im(c, &columns, dx);
+    let (area, patch, input_len, samples) = (c.height * c.width, c.patch_len(), c.input_len(), call.samples);
+    let parameters = c.weight_len() + c.out_channels;
+    with_arena(|arena| {
+        let partials = room(arena, samples.div_ceil(GROUP) * parameters);
+        let groups = by_group(call.dx, 1, samples, input_len).zip(partials.par_chunks_exact_mut(parameters));
+        groups.for_each(|((start, mut dx), partial)| {
+            with_arena(|arena| {
+                let (dw, db) = zeroed(partial).split_at_mut(c.weight_len());
+                let columns = zeros(arena, patch * area);
+                let dz = zeros(arena, c.out_channels * area);
+                for n in group(start / input_len, samples) {
+                    let route = &call.route[n * c.output_len()..(n + 1) * c.output_len()];
+                    unroute(c, &call.dp[n * c.output_len()..(n + 1) * c.output_len()], route, dz);
+                    im2col(c, &call.x[n * input_len..(n + 1) * input_len], columns);
+                    let dz = Mat::new(dz, c.out_channels, area);
+                    let x = Mat::new(columns, patch, area);
+                    MatMut::new(dw, c.out_channels, patch).add_product(T::one(), dz, x.t());
+                    for_each_live(c, route, |channel, i, _| db[channel] += call.dp[n * c.output_len() + i]);
+                    if dx.row_count() > 0 {
+                        MatMut::new(columns, patch, area).set_product(w.t(), dz);
+                        col2im(c, columns, &mut dx.row(0)[n * input_len - start..][..input_len]);
+                    }
                 }
-            }
-            partial
-        })
-        .collect();
-    sum_partials(c, &partials, call.gradient, 1, call.accumulate);
+            });
+        });
+        // SAFETY: every group's task has made zeros of its own.
+        sum_partials(c, unsafe { written(partials) }, call.gradient, 1, call.accumulate);
+    });
 }
 
 pub(super) fn tangent_backward<T: Scalar>(c: &Conv, call: ConvTangentBackward<'_, Cpu<T>>) {
     let (w, _) = tensors(c, call.theta, 0);
     let (area, patch, input_len, output_len) = (c.height * c.width, c.patch_len(), c.input_len(), c.output_len());
-    let parameters = c.weight_len() + c.out_channels;
-    let mut none = vec![];
-    let wants_tdx = call.tdx.is_some();
-    let tdx = call.tdx.unwrap_or(&mut none);
-    let mut tdx = by_sample(tdx, if wants_tdx { call.directions } else { 0 }, call.samples, input_len);
-    let partials: Vec<Vec<T>> = tdx
-        .par_chunks_mut(GROUP)
-        .enumerate()
-        .map(|(group, tdx)| {
-            let mut partial = vec![T::zero(); call.directions * parameters];
-            let mut x_columns = vec![T::zero(); patch * area];
-            let mut scratch = vec![T::zero(); patch * area];
-            let mut dz = vec![T::zero(); c.out_channels * area];
-            let mut tdz = dz.clone();
-            for (n, tdx) in (group * GROUP..).zip(tdx) {
-                let route = &call.route[n * output_len..(n + 1) * output_len];
-                unroute(c, &call.dp[n * output_len..(n + 1) * output_len], route, &mut dz);
-                im2col(c, &call.x[n * input_len..(n + 1) * input_len], &mut x_columns);
-                let dz = Mat::new(&dz, c.out_channels, area);
-                for (k, partial) in partial.chunks_exact_mut(parameters).enumerate() {
-                    let at = k * call.samples + n;
-                    let tdp = &call.tdp[at * output_len..(at + 1) * output_len];
-                    let (tdw, tdb) = partial.split_at_mut(c.weight_len());
-                    unroute(c, tdp, route, &mut tdz);
-                    let tdz = Mat::new(&tdz, c.out_channels, area);
-                    let mut tdw = MatMut::new(tdw, c.out_channels, patch);
-                    tdw.add_product(T::one(), tdz, Mat::new(&x_columns, patch, area).t());
-                    if let Some(tx) = call.tx {
-                        im2col(c, &tx[at * input_len..(at + 1) * input_len], &mut scratch);
-                        tdw.add_product(T::one(), dz, Mat::new(&scratch, patch, area).t());
-                    }
-                    for_each_live(c, route, |channel, i, _| tdb[channel] += tdp[i]);
-                    if let Some(tdx) = tdx.get_mut(k) {
-                        let (tw, _) = tensors(c, call.vectors, k);
-                        let mut columns = MatMut::new(&mut scratch, patch, area);
-                        columns.set_product(w.t(), tdz);
-                        columns.add_product(T::one(), tw.t(), dz);
-                        col2im(c, &scratch, tdx);
+    let (samples, directions, parameters) = (call.samples, call.directions, c.weight_len() + c.out_channels);
+    with_arena(|arena| {
+        let partials = room(arena, samples.div_ceil(GROUP) * directions * parameters);
+        let of_groups = partials.par_chunks_exact_mut(directions * parameters);
+        let groups = by_group(call.tdx, directions, samples, input_len).zip(of_groups);
+        groups.for_each(|((start, mut tdx), partial)| {
+            with_arena(|arena| {
+                let partial = zeroed(partial);
+                let [x_columns, scratch] = [(); 2].map(|()| zeros(arena, patch * area));
+                let [dz, tdz] = [(); 2].map(|()| zeros(arena, c.out_channels * area));
+                for n in group(start / input_len, samples) {
+                    let route = &call.route[n * output_len..(n + 1) * output_len];
+                    unroute(c, &call.dp[n * output_len..(n + 1) * output_len], route, dz);
+                    im2col(c, &call.x[n * input_len..(n + 1) * input_len], x_columns);
+                    let dz = Mat::new(dz, c.out_channels, area);
+                    for (k, partial) in partial.chunks_exact_mut(parameters).enumerate() {
+                        let at = k * samples + n;
+                        let tdp = &call.tdp[at * output_len..(at + 1) * output_len];
+                        let (tdw, tdb) = partial.split_at_mut(c.weight_len());
+                        unroute(c, tdp, route, tdz);
+                        let tdz = Mat::new(tdz, c.out_channels, area);
+                        let mut tdw = MatMut::new(tdw, c.out_channels, patch);
+                        tdw.add_product(T::one(), tdz, Mat::new(x_columns, patch, area).t());
+                        if let Some(tx) = call.tx {
+                            im2col(c, &tx[at * input_len..(at + 1) * input_len], scratch);
+                            tdw.add_product(T::one(), dz, Mat::new(scratch, patch, area).t());
+                        }
+                        for_each_live(c, route, |channel, i, _| tdb[channel] += tdp[i]);
+                        if k < tdx.row_count() {
+                            let (tw, _) = tensors(c, call.vectors, k);
+                            let mut columns = MatMut::new(scratch, patch, area);
+                            columns.set_product(w.t(), tdz);
+                            columns.add_product(T::one(), tw.t(), dz);
+                            col2im(c, scratch, &mut tdx.row(k)[n * input_len - start..][..input_len]);
+                        }
                     }
                 }
-            }
-            partial
-        })
-        .collect();
-    sum_partials(c, &partials, call.products, call.directions, call.accumulate);
+            });
+        });
+        // SAFETY: every group's task has made zeros of its own.
+        sum_partials(c, unsafe { written(partials) }, call.products, directions, call.accumulate);
+    });
 }
 
 /// The sums of the groups' `(directions, weight then bias)`, in order of the groups, which are added to a block of parameter
 /// vectors or replace them.
-fn sum_partials<T: Scalar>(c: &Conv, partials: &[Vec<T>], block: &mut [T], directions: usize, accumulate: bool) {
+fn sum_partials<T: Scalar>(c: &Conv, partials: &[T], block: &mut [T], directions: usize, accumulate: bool) {
     let parameters = c.weight_len() + c.out_channels;
     debug_assert_eq!(c.bias, c.weight + c.weight_len(), "a layer's bias follows its weight");
     for (k, vector) in block.chunks_mut(c.pitch).take(directions).enumerate() {
         let target = &mut vector[c.weight..c.weight + parameters];
         target.par_iter_mut().with_min_len(1024).enumerate().for_each(|(i, t)| {
             let start = if accumulate { *t } else { T::zero() };
-            *t = partials.iter().fold(start, |sum, partial| sum + partial[k * parameters + i]);
+            let of_groups = partials[k * parameters + i..].iter().step_by(directions * parameters);
+            *t = of_groups.fold(start, |sum, &partial| sum + partial);
         });
     }
 }

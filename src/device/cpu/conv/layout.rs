@@ -1,10 +1,13 @@
 //! What the routed kernels work on: zero-bordered images and weights in lines of channels, and lists of live outputs.
 
 use super::{WORD, bits};
+use crate::device::cpu::arena::zeros;
 use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::cpu::transpose::{to_channels, to_pixels};
 use crate::device::{DEAD, Scalar};
 use crate::network::Conv;
+use bumpalo::Bump;
+use bumpalo::collections::Vec;
 use pulp::{Simd, WithSimd};
 
 /// Sizes of the packed arrays, counted in lines.
@@ -53,8 +56,8 @@ impl Layout {
     }
 
     /// Copies a sample (IC, H, W) into the inside of a bordered image; the border stays as it is.
-    pub fn pack_image<T: Scalar>(&self, c: &Conv, sample: &[T], image: &mut [Line<T>]) {
-        arch().dispatch(Pack { layout: self, c, sample, image });
+    pub fn pack_image<T: Scalar>(&self, arena: &Bump, c: &Conv, sample: &[T], image: &mut [Line<T>]) {
+        arch().dispatch(Pack { layout: self, arena, c, sample, image });
     }
 
     #[inline(always)]
@@ -71,22 +74,30 @@ impl Layout {
 
     /// Channel (ic, ky, kx) of the image is channel ic of the sample, shifted: a pixel's lines are its patch.
     #[inline(always)]
-    fn unfold_image<T: Scalar, S: Simd>(&self, simd: S, c: &Conv, kernel: usize, sample: &[T], image: &mut [Line<T>]) {
+    fn unfold_image<T: Scalar, S: Simd>(
+        &self,
+        (simd, arena): (S, &Bump),
+        c: &Conv,
+        kernel: usize,
+        sample: &[T],
+        image: &mut [Line<T>],
+    ) {
         let (pad, row) = (kernel / 2, c.width + kernel - 1);
         let plane = row * (c.height + kernel - 1);
-        let mut bordered = vec![T::zero(); c.in_channels * plane];
+        let bordered = zeros(arena, c.in_channels * plane);
         for (i, from) in sample.chunks_exact(c.width).enumerate() {
             let (ic, y) = (i / c.height, i % c.height);
             bordered[ic * plane + (y + pad) * row + pad..][..c.width].copy_from_slice(from);
         }
-        let taps: Vec<&[T]> = (0..self.channels)
-            .map(|t| (t / (kernel * kernel), t / kernel % kernel, t % kernel))
-            .map(|(ic, ky, kx)| &bordered[ic * plane + ky * row + kx..])
-            .collect();
-        for (block, taps) in taps.chunks(CHANNELS).enumerate() {
+        for (block, first) in (0..self.channels).step_by(CHANNELS).enumerate() {
+            let taps: [usize; CHANNELS] = std::array::from_fn(|i| {
+                let tap = first + i;
+                tap / (kernel * kernel) * plane + tap / kernel % kernel * row + tap % kernel
+            });
+            let count = CHANNELS.min(self.channels - first);
             for y in 0..c.height {
                 let pixels = &mut image[block * self.plane + y * self.row..][..c.width];
-                to_pixels(simd, taps.len(), |tap| &taps[tap][y * row..], pixels);
+                to_pixels(simd, count, |tap| &bordered[taps[tap] + y * row..], pixels);
             }
         }
     }
@@ -107,13 +118,14 @@ impl Layout {
     }
 
     /// Packs weights (OC, IC, K, K) in either order.
-    pub fn pack_weights<T: Scalar>(
+    pub fn pack_weights<'a, T: Scalar>(
         &self,
+        arena: &'a Bump,
         c: &Conv,
         weights: &[T],
         place: fn(&Self, &Conv, usize, usize, usize, usize) -> usize,
-    ) -> Vec<Line<T>> {
-        let mut lines = vec![Line::zero(); self.weights];
+    ) -> &'a [Line<T>] {
+        let lines = zeros::<Line<T>>(arena, self.weights);
         let mut tap = weights.iter();
         for oc in 0..c.out_channels {
             for ic in 0..self.channels {
@@ -128,17 +140,15 @@ impl Layout {
         lines
     }
 
-    /// Unpacks weights (output channel first) to weights (OC, IC, K, K), which they are added to or replace.
-    pub fn unpack_weights<T: Scalar>(&self, c: &Conv, lines: &[Line<T>], weights: &mut [T], accumulate: bool) {
+    /// Unpacks the lines of one output channel to its weights (IC, K, K), which they are added to or replace.
+    pub fn unpack_channel<T: Scalar>(&self, c: &Conv, lines: &[Line<T>], weights: &mut [T], accumulate: bool) {
         let mut tap = weights.iter_mut();
-        for oc in 0..c.out_channels {
-            for ic in 0..self.channels {
-                for ky in 0..self.kernel {
-                    for kx in 0..self.kernel {
-                        let line = self.by_channel(c, oc, ic / CHANNELS, ky, kx);
-                        let (to, value) = (tap.next().expect("one weight a tap"), lines[line].0[ic % CHANNELS]);
-                        *to = if accumulate { *to + value } else { value };
-                    }
+        for ic in 0..self.channels {
+            for ky in 0..self.kernel {
+                for kx in 0..self.kernel {
+                    let line = self.by_channel(c, 0, ic / CHANNELS, ky, kx);
+                    let (to, value) = (tap.next().expect("one weight a tap"), lines[line].0[ic % CHANNELS]);
+                    *to = if accumulate { *to + value } else { value };
                 }
             }
         }
@@ -147,6 +157,7 @@ impl Layout {
 
 struct Pack<'a, T> {
     layout: &'a Layout,
+    arena: &'a Bump,
     c: &'a Conv,
     sample: &'a [T],
     image: &'a mut [Line<T>],
@@ -157,9 +168,9 @@ impl<T: Scalar> WithSimd for Pack<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { layout, c, sample, image } = self;
+        let Self { layout, arena, c, sample, image } = self;
         match layout.unfolded {
-            Some(kernel) => layout.unfold_image(simd, c, kernel, sample, image),
+            Some(kernel) => layout.unfold_image((simd, arena), c, kernel, sample, image),
             None => layout.copy_image(simd, c, sample, image),
         }
     }
@@ -197,45 +208,58 @@ fn live_bits(codes: &[u8]) -> u64 {
 }
 
 /// The live outputs of one sample, listed by channel, and the same by position.
-#[derive(Default)]
-pub struct Routes {
+pub struct Routes<'a> {
     /// Channel `oc`'s outputs are entries `starts[oc]..starts[oc + 1]`.
-    pub starts: Vec<usize>,
+    pub starts: Vec<'a, usize>,
     /// Index of each entry in the sample's pooled outputs.
-    pub outputs: Vec<u32>,
+    pub outputs: Vec<'a, u32>,
     /// First line, in a block's plane, of the patch that each entry's routed position sees.
-    pub patches: Vec<u32>,
+    pub patches: Vec<'a, u32>,
     /// No patch is larger.
     pub last_patch: u32,
     /// Positions that some output was routed to: (patch, end of its entries in `members`).
-    pub positions: Vec<(usize, usize)>,
+    pub positions: Vec<'a, (usize, usize)>,
     /// Channels of those outputs, position after position.
-    pub members: Vec<u32>,
+    pub members: Vec<'a, u32>,
     /// Index of each member in the sample's pooled outputs.
-    pub member_outputs: Vec<u32>,
-    /// Scratch: first line of each window of a channel.
-    windows: Vec<u32>,
+    pub member_outputs: Vec<'a, u32>,
+    /// First line of each window of a channel.
+    windows: Vec<'a, u32>,
     /// Scratch of the counting sort: entries of each position, then where its next one goes.
-    counts: Vec<usize>,
+    counts: Vec<'a, usize>,
 }
 
-impl Routes {
+impl<'a> Routes<'a> {
+    /// Lists in an arena, with room for all outputs.
+    pub fn new(arena: &'a Bump, c: &Conv, layout: &Layout) -> Self {
+        let outputs = || Vec::with_capacity_in(c.output_len(), arena);
+        let (height, width) = (c.pooled_height(), c.pooled_width());
+        let mut windows = Vec::with_capacity_in(height * width, arena);
+        windows.extend((0..height).flat_map(|y| (0..width).map(move |x| (2 * (y * layout.row + x)) as u32)));
+        Self {
+            starts: Vec::with_capacity_in(c.out_channels + 1, arena),
+            outputs: outputs(),
+            patches: outputs(),
+            last_patch: windows.last().map_or(0, |last| last + layout.row as u32 + 1),
+            positions: Vec::with_capacity_in(c.output_len().min(layout.plane), arena),
+            members: outputs(),
+            member_outputs: outputs(),
+            windows,
+            counts: Vec::with_capacity_in(layout.plane + 2, arena),
+        }
+    }
+
     /// Lists the outputs that `route` (OC, H/2, W/2) says are live.
-    pub fn list(&mut self, c: &Conv, layout: &Layout, route: &[u8]) {
+    pub fn list(&mut self, layout: &Layout, route: &[u8]) {
         self.starts.clear();
         self.starts.push(0);
         self.outputs.resize(route.len(), 0);
         self.patches.resize(route.len(), 0);
-        let (height, width) = (c.pooled_height(), c.pooled_width());
-        let rows = (0..height).map(|y| (2 * y * layout.row) as u32);
-        self.windows.clear();
-        self.windows.extend(rows.flat_map(|row| (0..width as u32).map(move |x| row + 2 * x)));
         // Where a code's position lies in its window.
         let offsets = [0, 1, layout.row as u32, layout.row as u32 + 1];
-        self.last_patch = self.windows.last().map_or(0, |last| last + offsets[3]);
         let (outputs, patches) = (&mut self.outputs[..], &mut self.patches[..]);
         let (mut live, mut output) = (0, 0);
-        for channel in route.chunks_exact(height * width) {
+        for channel in route.chunks_exact(self.windows.len()) {
             for (codes, windows) in channel.chunks(WORD).zip(self.windows.chunks(WORD)) {
                 // No branch can predict which outputs are live: their bits are run through instead.
                 let mut bits = live_bits(codes);
@@ -291,7 +315,7 @@ mod tests {
     #[test]
     fn every_live_code_has_its_bit() {
         for len in [0, 1, 7, 8, 9, 49, 63, WORD] {
-            let codes: Vec<u8> = (0..len as u8).map(|i| i.wrapping_mul(i) % 7 % (DEAD + 1)).collect();
+            let codes: std::vec::Vec<u8> = (0..len as u8).map(|i| i.wrapping_mul(i) % 7 % (DEAD + 1)).collect();
             for codes in [&codes[..], &vec![DEAD; len], &vec![DEAD - 1; len]] {
                 let bits = live_bits(codes);
                 for (i, &code) in codes.iter().enumerate() {

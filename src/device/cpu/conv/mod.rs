@@ -7,9 +7,12 @@ mod layout;
 mod routed;
 
 use super::CpuDevice;
+use super::matrix::MatMut;
 use crate::device::{ConvBackward, ConvForward, ConvTangent, ConvTangentBackward, Scalar};
 use crate::network::Conv;
 use layout::Layout;
+use rayon::prelude::*;
+use std::ops::Range;
 
 /// Bits a word.
 const WORD: usize = u64::BITS as usize;
@@ -32,6 +35,23 @@ fn bits<T: Copy>(items: &[T], flag: impl Fn(T) -> u8) -> u64 {
 
 /// Samples a task: small enough that a minibatch of 32 feeds four cores, large enough to amortise the scratch.
 const GROUP: usize = 8;
+
+/// The samples of the group that begins with sample `first`.
+fn group(first: usize, samples: usize) -> Range<usize> {
+    first..samples.min(first + GROUP)
+}
+
+/// Cuts an array (directions, samples, len), or nothing if there is none, by groups of samples, each a task:
+/// (first entry of a direction, block with a row for each direction).
+fn by_group<T: Scalar>(
+    array: Option<&mut Vec<T>>,
+    directions: usize,
+    samples: usize,
+    len: usize,
+) -> impl IndexedParallelIterator<Item = (usize, MatMut<'_, T>)> {
+    let (array, directions) = array.map_or((&mut [][..], 0), |array| (&mut array[..], directions));
+    MatMut::new(array, directions, samples * len).column_blocks(GROUP * len)
+}
 
 pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, CpuDevice<T>>) {
     if direct::pays(c) { direct::forward(c, call) } else { im2col::forward(c, call) }

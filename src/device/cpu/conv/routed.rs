@@ -13,15 +13,18 @@
 
 #![allow(clippy::needless_range_loop, reason = "index loops over registers read like the products they are")]
 
-use super::GROUP;
 use super::layout::{Layout, Routes};
+use super::{GROUP, by_group, group};
+use crate::device::cpu::CpuDevice;
 use crate::device::cpu::ahead::Ahead;
+use crate::device::cpu::arena::{room, with_arena, written, zeroed, zeros};
 use crate::device::cpu::simd::{CHANNELS, Line, SimdScalar, arch};
-use crate::device::cpu::{CpuDevice, by_sample};
 use crate::device::{ConvBackward, ConvTangent, ConvTangentBackward, Scalar};
 use crate::network::Conv;
+use bumpalo::Bump;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 type Cpu<T> = CpuDevice<T>;
 
@@ -66,7 +69,7 @@ fn per_line<T: SimdScalar, S: Simd>() -> usize {
 /// `z_k[i] += w_k . patch_i` for the outputs of every channel and `D` directions k, which share what they load of the image.
 struct Dots<'a, T, const K: usize, const D: usize> {
     layout: Layout,
-    routes: &'a Routes,
+    routes: &'a Routes<'a>,
     /// Weights, output channel first.
     weights: [&'a [Line<T>]; D],
     image: &'a [Line<T>],
@@ -174,7 +177,7 @@ impl<T: Scalar, const K: usize, const D: usize> WithSimd for Dots<'_, T, K, D> {
 /// `dw += sum_i d[i] patch_i` for every channel.
 struct WeightSums<'a, T, const K: usize> {
     layout: Layout,
-    routes: &'a Routes,
+    routes: &'a Routes<'a>,
     /// By entry of the routes.
     d: &'a [T],
     image: &'a [Line<T>],
@@ -252,7 +255,7 @@ impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
 /// `dx[patch] += sum_c d[c] w_c` over the channels that chose the patch's position, for every position and source (d, w).
 struct InputSums<'a, T, const K: usize, const N: usize> {
     layout: Layout,
-    routes: &'a Routes,
+    routes: &'a Routes<'a>,
     /// Adjoints by member of the positions, so that they stream; weights, block and row of taps first.
     sources: [(&'a [T], &'a [Line<T>]); N],
     /// Bordered image; what falls on the border is dropped later.
@@ -342,97 +345,94 @@ fn next<T>(array: &[T], n: usize, count: usize, len: usize) -> &[T] {
 pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call: ConvTangent<'_, Cpu<T>>) {
     assert_eq!(layout.kernel, K);
     let arch = arch();
-    let (input_len, output_len) = (c.input_len(), c.output_len());
-    let pack = |vector: &[T]| layout.pack_weights(c, vector, Layout::by_channel);
-    let w = pack(tensors(c, call.theta, 0).0);
-    let tw: Vec<_> = (0..call.directions).map(|k| pack(tensors(c, call.vectors, k).0)).collect();
-    let mut tp = by_sample(call.tp, call.directions, call.samples, output_len);
-    tp.par_chunks_mut(GROUP).enumerate().for_each(|(group, tp)| {
-        let mut routes = Routes::default();
-        let mut image = vec![Line::zero(); layout.image];
-        let mut timage = vec![Line::zero(); layout.image];
-        let mut z = [Vec::new(), Vec::new()];
-        for (n, tp) in (group * GROUP..).zip(tp) {
-            routes.list(c, &layout, slice(call.route, n, output_len));
-            layout.pack_image(c, slice(call.x, n, input_len), &mut image);
-            let routes = &routes;
-            let next = next(call.x, n, call.samples, input_len);
-            let tx = |k: usize| Some(slice(call.tx?, k * call.samples + n, input_len));
-            // What is packed before direction k; before one that there is not, the next sample.
-            let packed = |k: usize| if k < call.directions { tx(k).unwrap_or_default() } else { next };
-            for (first, tp) in (0..).step_by(2).zip(tp.chunks_mut(2)) {
-                for z in &mut z {
-                    z.clear();
-                    z.resize(routes.outputs.len(), T::zero());
-                }
-                let [z0, z1] = &mut z;
-                let end = first + tp.len();
-                let ahead = packed(if call.tx.is_some() { first } else { end });
-                if let [w0, w1] = &tw[first..end] {
-                    let (weights, z) = ([&w0[..], w1], [&mut z0[..], z1]);
-                    arch.dispatch(Dots::<T, K, 2> { layout, routes, weights, image: &image, z, ahead });
-                } else {
-                    let (weights, z) = ([&tw[first][..]], [&mut z0[..]]);
-                    arch.dispatch(Dots::<T, K, 1> { layout, routes, weights, image: &image, z, ahead });
-                }
-                for ((k, tp), z) in (first..).zip(tp).zip(&mut z) {
-                    if let Some(tx) = tx(k) {
-                        layout.pack_image(c, tx, &mut timage);
-                        let (weights, z, ahead) = ([&w[..]], [&mut z[..]], packed(k + 1));
-                        arch.dispatch(Dots::<T, K, 1> { layout, routes, weights, image: &timage, z, ahead });
-                    }
-                    tp.fill(T::zero());
-                    let (_, tb) = tensors(c, call.vectors, k);
-                    for (bounds, &tb) in routes.starts.windows(2).zip(tb) {
-                        for entry in bounds[0]..bounds[1] {
-                            tp[routes.outputs[entry] as usize] = z[entry] + tb;
+    let (input_len, output_len, samples, directions) = (c.input_len(), c.output_len(), call.samples, call.directions);
+    let tp = by_group(Some(call.tp), directions, samples, output_len);
+    with_arena(|arena| {
+        let pack = |vector: &[T]| layout.pack_weights(arena, c, vector, Layout::by_channel);
+        let w = pack(tensors(c, call.theta, 0).0);
+        let tw = &*arena.alloc_slice_fill_with(directions, |k| pack(tensors(c, call.vectors, k).0));
+        tp.for_each(|(start, mut tp)| {
+            with_arena(|arena| {
+                let mut routes = Routes::new(arena, c, &layout);
+                let (image, timage) = (zeros(arena, layout.image), zeros(arena, layout.image));
+                let mut z = [zeros(arena, output_len), zeros(arena, output_len)];
+                for n in group(start / output_len, samples) {
+                    routes.list(&layout, slice(call.route, n, output_len));
+                    layout.pack_image(arena, c, slice(call.x, n, input_len), image);
+                    let (routes, image) = (&routes, &*image);
+                    let next = next(call.x, n, samples, input_len);
+                    let tx = |k: usize| Some(slice(call.tx?, k * samples + n, input_len));
+                    // What is packed before direction k; before one that there is not, the next sample.
+                    let packed = |k: usize| if k < directions { tx(k).unwrap_or_default() } else { next };
+                    for first in (0..directions).step_by(2) {
+                        let end = directions.min(first + 2);
+                        let [z0, z1] = z.each_mut().map(|z| &mut z[..routes.outputs.len()]);
+                        z0.fill(T::zero());
+                        z1.fill(T::zero());
+                        let ahead = packed(if call.tx.is_some() { first } else { end });
+                        if let &[w0, w1] = &tw[first..end] {
+                            let (weights, z) = ([w0, w1], [&mut *z0, &mut *z1]);
+                            arch.dispatch(Dots::<T, K, 2> { layout, routes, weights, image, z, ahead });
+                        } else {
+                            let (weights, z) = ([tw[first]], [&mut *z0]);
+                            arch.dispatch(Dots::<T, K, 1> { layout, routes, weights, image, z, ahead });
+                        }
+                        for (k, z) in (first..end).zip([z0, z1]) {
+                            if let Some(tx) = tx(k) {
+                                layout.pack_image(arena, c, tx, timage);
+                                let (weights, image, z, ahead) = ([w], &*timage, [&mut *z], packed(k + 1));
+                                arch.dispatch(Dots::<T, K, 1> { layout, routes, weights, image, z, ahead });
+                            }
+                            let tp = &mut tp.row(k)[n * output_len - start..][..output_len];
+                            tp.fill(T::zero());
+                            let (_, tb) = tensors(c, call.vectors, k);
+                            for (bounds, &tb) in routes.starts.windows(2).zip(tb) {
+                                for entry in bounds[0]..bounds[1] {
+                                    tp[routes.outputs[entry] as usize] = z[entry] + tb;
+                                }
+                            }
                         }
                     }
                 }
-            }
-        }
+            });
+        });
     });
 }
 
 pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call: ConvBackward<'_, Cpu<T>>) {
     assert_eq!(layout.kernel, K);
     let arch = arch();
-    let (input_len, output_len) = (c.input_len(), c.output_len());
-    let w = layout.pack_weights(c, tensors(c, call.theta, 0).0, Layout::by_row);
-    let mut none = vec![];
-    let wants_dx = call.dx.is_some();
-    let mut dx = by_sample(call.dx.unwrap_or(&mut none), usize::from(wants_dx), call.samples, input_len);
-    let partials: Vec<Partial<T>> = dx
-        .par_chunks_mut(GROUP)
-        .enumerate()
-        .map(|(group, dx)| {
-            let mut partial = Partial::new(c, &layout, 1);
-            let mut routes = Routes::default();
-            let mut image = vec![Line::zero(); layout.image];
-            let mut dimage = image.clone();
-            let mut d = Vec::new();
-            for (n, dx) in (group * GROUP..).zip(dx) {
-                routes.list(c, &layout, slice(call.route, n, output_len));
-                gather(&routes.outputs, slice(call.dp, n, output_len), &mut d);
-                layout.pack_image(c, slice(call.x, n, input_len), &mut image);
-                let dw = &mut partial.weights[..];
-                let ahead = [next(call.x, n, call.samples, input_len), next(call.dp, n, call.samples, output_len), &[]];
-                arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d: &d, image: &image, dw, ahead });
-                add_biases(&routes, &d, &mut partial.biases);
-                if let Some(dx) = dx.first_mut() {
-                    routes.sort_by_position();
-                    gather(&routes.member_outputs, slice(call.dp, n, output_len), &mut d);
-                    dimage.fill(Line::zero());
-                    let sources = [(&d[..], &w[..])];
-                    let (routes, ahead) = (&routes, &dx[..]);
-                    arch.dispatch(InputSums::<T, K, 1> { layout, routes, sources, dx: &mut dimage, ahead });
-                    layout.unpack_image(c, &dimage, dx);
+    let (input_len, output_len, samples) = (c.input_len(), c.output_len(), call.samples);
+    let dx = by_group(call.dx, 1, samples, input_len);
+    with_arena(|arena| {
+        let w = layout.pack_weights(arena, c, tensors(c, call.theta, 0).0, Layout::by_row);
+        let mut partials = Partials::new(arena, c, layout, samples, 1);
+        dx.zip(partials.groups()).for_each(|((start, mut dx), Partial { weights: dw, biases })| {
+            with_arena(|arena| {
+                let mut routes = Routes::new(arena, c, &layout);
+                let (image, dimage) = (zeros(arena, layout.image), zeros(arena, layout.image));
+                let room = zeros(arena, output_len);
+                for n in group(start / input_len, samples) {
+                    routes.list(&layout, slice(call.route, n, output_len));
+                    let d = gather(&routes.outputs, slice(call.dp, n, output_len), room);
+                    layout.pack_image(arena, c, slice(call.x, n, input_len), image);
+                    let ahead = [next(call.x, n, samples, input_len), next(call.dp, n, samples, output_len), &[]];
+                    arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d, image, dw, ahead });
+                    add_biases(&routes, d, biases);
+                    if dx.row_count() > 0 {
+                        let dx = &mut dx.row(0)[n * input_len - start..][..input_len];
+                        routes.sort_by_position();
+                        let d = gather(&routes.member_outputs, slice(call.dp, n, output_len), room);
+                        dimage.fill(Line::zero());
+                        let (routes, sources, ahead) = (&routes, [(d, w)], &*dx);
+                        arch.dispatch(InputSums::<T, K, 1> { layout, routes, sources, dx: dimage, ahead });
+                        layout.unpack_image(c, dimage, dx);
+                    }
                 }
-            }
-            partial
-        })
-        .collect();
-    Partial::sum(c, &layout, &partials, call.gradient, 1, call.accumulate);
+            });
+        });
+        partials.sum(c, call.gradient, call.accumulate);
+    });
 }
 
 pub(super) fn tangent_backward<T: Scalar, const K: usize>(
@@ -442,73 +442,71 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
 ) {
     assert_eq!(layout.kernel, K);
     let arch = arch();
-    let (input_len, output_len) = (c.input_len(), c.output_len());
-    let pack = |vector: &[T]| layout.pack_weights(c, vector, Layout::by_row);
-    let w = pack(tensors(c, call.theta, 0).0);
-    let tw: Vec<_> = (0..call.directions).map(|k| pack(tensors(c, call.vectors, k).0)).collect();
-    let mut none = vec![];
-    let wants_tdx = call.tdx.is_some();
-    let directions = if wants_tdx { call.directions } else { 0 };
-    let mut tdx = by_sample(call.tdx.unwrap_or(&mut none), directions, call.samples, input_len);
-    let partials: Vec<Partial<T>> = tdx
-        .par_chunks_mut(GROUP)
-        .enumerate()
-        .map(|(group, tdx)| {
-            let mut partial = Partial::new(c, &layout, call.directions);
-            let mut routes = Routes::default();
-            let mut image = vec![Line::zero(); layout.image];
-            let (mut timage, mut tdimage) = (image.clone(), image.clone());
-            let (mut d, mut td, mut d_of_members) = (Vec::new(), Vec::new(), Vec::new());
-            for (n, tdx) in (group * GROUP..).zip(tdx) {
-                routes.list(c, &layout, slice(call.route, n, output_len));
-                if wants_tdx {
-                    routes.sort_by_position();
-                    gather(&routes.member_outputs, slice(call.dp, n, output_len), &mut d_of_members);
-                }
-                let routes = &routes;
-                gather(&routes.outputs, slice(call.dp, n, output_len), &mut d);
-                layout.pack_image(c, slice(call.x, n, input_len), &mut image);
-                // What is read after direction k.
-                let after = |k: usize| match k + 1 < call.directions {
-                    true => [slice(call.tdp, (k + 1) * call.samples + n, output_len), &[], &[]],
-                    false => [
-                        next(call.x, n, call.samples, input_len),
-                        next(call.dp, n, call.samples, output_len),
-                        next(call.tdp, n, call.samples, output_len),
-                    ],
-                };
-                for k in 0..call.directions {
-                    let at = k * call.samples + n;
-                    gather(&routes.outputs, slice(call.tdp, at, output_len), &mut td);
-                    let (dw, biases) = partial.direction(c, &layout, k);
-                    let ahead = call.tx.map_or(after(k), |tx| [slice(tx, at, input_len), &[], &[]]);
-                    arch.dispatch(WeightSums::<T, K> { layout, routes, d: &td, image: &image, dw, ahead });
-                    if let Some(tx) = call.tx {
-                        layout.pack_image(c, slice(tx, at, input_len), &mut timage);
-                        let ahead = after(k);
-                        arch.dispatch(WeightSums::<T, K> { layout, routes, d: &d, image: &timage, dw, ahead });
+    let (input_len, output_len, samples, directions) = (c.input_len(), c.output_len(), call.samples, call.directions);
+    let tdx = by_group(call.tdx, directions, samples, input_len);
+    with_arena(|arena| {
+        let pack = |vector: &[T]| layout.pack_weights(arena, c, vector, Layout::by_row);
+        let w = pack(tensors(c, call.theta, 0).0);
+        let tw = &*arena.alloc_slice_fill_with(directions, |k| pack(tensors(c, call.vectors, k).0));
+        let mut partials = Partials::new(arena, c, layout, samples, directions);
+        tdx.zip(partials.groups()).for_each(|((start, mut tdx), mut partial)| {
+            with_arena(|arena| {
+                let mut routes = Routes::new(arena, c, &layout);
+                let [image, timage, tdimage] = [(); 3].map(|()| zeros(arena, layout.image));
+                let [d, td, d_of_members] = [(); 3].map(|()| zeros(arena, output_len));
+                for n in group(start / input_len, samples) {
+                    routes.list(&layout, slice(call.route, n, output_len));
+                    let mut members = &[][..];
+                    if tdx.row_count() > 0 {
+                        routes.sort_by_position();
+                        members = gather(&routes.member_outputs, slice(call.dp, n, output_len), d_of_members);
                     }
-                    add_biases(routes, &td, biases);
-                    if let Some(tdx) = tdx.get_mut(k) {
-                        tdimage.fill(Line::zero());
-                        gather(&routes.member_outputs, slice(call.tdp, at, output_len), &mut td);
-                        let sources = [(&td[..], &w[..]), (&d_of_members[..], &tw[k][..])];
-                        let ahead = &tdx[..];
-                        arch.dispatch(InputSums::<T, K, 2> { layout, routes, sources, dx: &mut tdimage, ahead });
-                        layout.unpack_image(c, &tdimage, tdx);
+                    let routes = &routes;
+                    let d = gather(&routes.outputs, slice(call.dp, n, output_len), d);
+                    layout.pack_image(arena, c, slice(call.x, n, input_len), image);
+                    // What is read after direction k.
+                    let after = |k: usize| match k + 1 < directions {
+                        true => [slice(call.tdp, (k + 1) * samples + n, output_len), &[], &[]],
+                        false => [
+                            next(call.x, n, samples, input_len),
+                            next(call.dp, n, samples, output_len),
+                            next(call.tdp, n, samples, output_len),
+                        ],
+                    };
+                    for k in 0..directions {
+                        let at = k * samples + n;
+                        let tdp = slice(call.tdp, at, output_len);
+                        let of_outputs = gather(&routes.outputs, tdp, td);
+                        let (dw, biases) = partial.direction(c, &layout, k);
+                        let ahead = call.tx.map_or(after(k), |tx| [slice(tx, at, input_len), &[], &[]]);
+                        arch.dispatch(WeightSums::<T, K> { layout, routes, d: of_outputs, image, dw, ahead });
+                        if let Some(tx) = call.tx {
+                            layout.pack_image(arena, c, slice(tx, at, input_len), timage);
+                            let (image, ahead) = (&*timage, after(k));
+                            arch.dispatch(WeightSums::<T, K> { layout, routes, d, image, dw, ahead });
+                        }
+                        add_biases(routes, of_outputs, biases);
+                        if k < tdx.row_count() {
+                            let tdx = &mut tdx.row(k)[n * input_len - start..][..input_len];
+                            tdimage.fill(Line::zero());
+                            let sources = [(gather(&routes.member_outputs, tdp, td), w), (members, tw[k])];
+                            let ahead = &*tdx;
+                            arch.dispatch(InputSums::<T, K, 2> { layout, routes, sources, dx: tdimage, ahead });
+                            layout.unpack_image(c, tdimage, tdx);
+                        }
                     }
                 }
-            }
-            partial
-        })
-        .collect();
-    Partial::sum(c, &layout, &partials, call.products, call.directions, call.accumulate);
+            });
+        });
+        partials.sum(c, call.products, call.accumulate);
+    });
 }
 
-/// Some outputs of an adjoint (OC, H/2, W/2).
-fn gather<T: Scalar>(outputs: &[u32], dp: &[T], d: &mut Vec<T>) {
-    d.clear();
-    d.extend(outputs.iter().map(|&i| dp[i as usize]));
+/// Some outputs of an adjoint (OC, H/2, W/2), written to the beginning of `d`.
+fn gather<'a, T: Scalar>(outputs: &[u32], dp: &[T], d: &'a mut [T]) -> &'a [T] {
+    let d = &mut d[..outputs.len()];
+    d.iter_mut().zip(outputs).for_each(|(d, &i)| *d = dp[i as usize]);
+    d
 }
 
 /// `db += sum dz`.
@@ -518,43 +516,71 @@ fn add_biases<T: Scalar>(routes: &Routes, d: &[T], db: &mut [T]) {
     }
 }
 
-/// A group's sums over its samples, for all directions.
-struct Partial<T> {
-    /// (directions, output channel first).
-    weights: Vec<Line<T>>,
-    /// (directions, OC).
-    biases: Vec<T>,
+/// Every group's sums over its samples, for all directions.
+struct Partials<'a, T> {
+    layout: Layout,
+    directions: usize,
+    /// (groups, directions, output channel first).
+    weights: &'a mut [MaybeUninit<Line<T>>],
+    /// (groups, directions, OC).
+    biases: &'a mut [MaybeUninit<T>],
 }
 
-impl<T: Scalar> Partial<T> {
-    fn new(c: &Conv, layout: &Layout, directions: usize) -> Self {
-        let weights = vec![Line::zero(); directions * layout.weights];
-        Self { weights, biases: vec![T::zero(); directions * c.out_channels] }
-    }
+/// Those of one group.
+struct Partial<'a, T> {
+    weights: &'a mut [Line<T>],
+    biases: &'a mut [T],
+}
 
+impl<T> Partial<'_, T> {
     /// Weights and biases of direction `k`.
     fn direction(&mut self, c: &Conv, layout: &Layout, k: usize) -> (&mut [Line<T>], &mut [T]) {
         let weights = &mut self.weights[k * layout.weights..(k + 1) * layout.weights];
         (weights, &mut self.biases[k * c.out_channels..(k + 1) * c.out_channels])
     }
+}
 
-    /// The groups' sums, in order of the groups, which are added to a block of parameter vectors or replace them.
-    fn sum(c: &Conv, layout: &Layout, partials: &[Self], block: &mut [T], directions: usize, accumulate: bool) {
-        let vectors: Vec<_> = block.chunks_mut(c.pitch).take(directions).enumerate().collect();
-        vectors.into_par_iter().for_each(|(k, vector)| {
-            let mut sum = vec![Line::zero(); layout.weights];
-            let biases = k * c.out_channels..(k + 1) * c.out_channels;
+impl<'a, T: Scalar> Partials<'a, T> {
+    fn new(arena: &'a Bump, c: &Conv, layout: Layout, samples: usize, directions: usize) -> Self {
+        let all = samples.div_ceil(GROUP) * directions;
+        let (weights, biases) = (room(arena, all * layout.weights), room(arena, all * c.out_channels));
+        Self { layout, directions, weights, biases }
+    }
+
+    /// Each group's, which begin as zeros.
+    fn groups(&mut self) -> impl IndexedParallelIterator<Item = Partial<'_, T>> {
+        let weights = self.weights.par_chunks_exact_mut(self.directions * self.layout.weights);
+        let biases = self.biases.par_chunks_exact_mut(self.biases.len() / weights.len());
+        weights.zip(biases).map(|(weights, biases)| Partial { weights: zeroed(weights), biases: zeroed(biases) })
+    }
+
+    /// The groups' sums, in order of the groups, which are added to a block of parameter vectors or replace them; after a task has
+    /// taken each of [`Partials::groups`].
+    fn sum(self, c: &Conv, block: &mut [T], accumulate: bool) {
+        let Self { layout, directions, .. } = self;
+        // SAFETY: a group's are zeros from the beginning of its task, and there was one for each.
+        let (weights, biases) = unsafe { (written(self.weights), written(self.biases)) };
+        let lines = layout.blocks * layout.taps;
+        for (k, vector) in block.chunks_mut(c.pitch).take(directions).enumerate() {
+            let of_channels = vector[c.weight..c.weight + c.weight_len()].par_chunks_exact_mut(c.patch_len());
+            of_channels.enumerate().with_min_len(4).for_each(|(oc, target)| {
+                with_arena(|arena| {
+                    let sum = zeros::<Line<T>>(arena, lines);
+                    for group in weights.chunks_exact(directions * layout.weights) {
+                        for (sum, line) in sum.iter_mut().zip(&group[k * layout.weights + oc * lines..]) {
+                            sum.0.iter_mut().zip(line.0).for_each(|(s, p): (&mut T, T)| *s += p);
+                        }
+                    }
+                    layout.unpack_channel(c, sum, target, accumulate);
+                });
+            });
             let target = &mut vector[c.bias..c.bias + c.out_channels];
             if !accumulate {
                 target.fill(T::zero());
             }
-            for partial in partials {
-                for (s, p) in sum.iter_mut().zip(&partial.weights[k * layout.weights..]) {
-                    s.0.iter_mut().zip(p.0).for_each(|(s, p): (&mut T, T)| *s += p);
-                }
-                target.iter_mut().zip(&partial.biases[biases.clone()]).for_each(|(t, &b)| *t += b);
+            for group in biases.chunks_exact(directions * c.out_channels) {
+                target.iter_mut().zip(&group[k * c.out_channels..]).for_each(|(t, &b)| *t += b);
             }
-            layout.unpack_weights(c, &sum, &mut vector[c.weight..c.weight + c.weight_len()], accumulate);
-        });
+        }
     }
 }

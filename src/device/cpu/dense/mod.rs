@@ -6,7 +6,7 @@ mod products;
 pub(super) use products::forward;
 
 use super::CpuDevice;
-use super::matrix::{Mat, MatMut};
+use super::matrix::{Mat, MatMut, MatsMut};
 use crate::device::{DenseBackward, DenseTangent, DenseTangentBackward, Scalar};
 use crate::network::Dense;
 use rayon::prelude::*;
@@ -39,27 +39,22 @@ fn tensors<'a, T>(layer: &Dense, block: &'a [T], k: usize) -> (Mat<'a, T>, &'a [
 }
 
 /// The layer's weights, to be written, in each of a block of `directions` parameter vectors.
-fn weights_mut<'a, T>(layer: &Dense, block: &'a mut [T], directions: usize) -> impl Iterator<Item = MatMut<'a, T>> {
-    let (weight, outputs, inputs) = (layer.weight, layer.outputs, layer.inputs);
-    block.chunks_mut(layer.pitch).take(directions).map(move |v| MatMut::new(&mut v[weight..], outputs, inputs))
+fn weights_mut<'a, T: Send>(layer: &Dense, block: &'a mut [T], directions: usize) -> MatsMut<'a, T> {
+    MatsMut::new(&mut block[layer.weight..], directions, layer.pitch, layer.outputs, layer.inputs)
 }
 
 /// Each of the `(rows, columns)` matrices of an array `(count, rows, columns)`, to be written.
-fn matrices_mut<T>(array: &mut [T], count: usize, rows: usize, columns: usize) -> impl Iterator<Item = MatMut<'_, T>> {
-    array.chunks_mut(rows * columns).take(count).map(move |m| MatMut::new(m, rows, columns))
+fn matrices_mut<T: Send>(array: &mut [T], count: usize, rows: usize, columns: usize) -> MatsMut<'_, T> {
+    MatsMut::new(array, count, rows * columns, rows, columns)
 }
 
 /// Runs `f(direction, first column, block)` over all blocks of `width` columns of a matrix for each direction.
 fn for_each_block<'a, T: Scalar>(
-    matrices: impl Iterator<Item = MatMut<'a, T>>,
+    matrices: MatsMut<'a, T>,
     width: usize,
     f: impl Fn(usize, usize, MatMut<'a, T>) + Sync,
 ) {
-    let tasks: Vec<_> = matrices
-        .enumerate()
-        .flat_map(|(k, m)| m.column_blocks(width).into_iter().map(move |(start, block)| (k, start, block)))
-        .collect();
-    tasks.into_par_iter().with_max_len(1).for_each(|(k, start, block)| f(k, start, block));
+    matrices.column_blocks(width).with_max_len(1).for_each(|(k, start, block)| f(k, start, block));
 }
 
 /// Whether a unit with output `y` carries tangents and adjoints. A NaN does, so that it stays visible.

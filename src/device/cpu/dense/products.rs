@@ -1,6 +1,7 @@
 //! The dense layer through matrix products, cut into blocks of columns, one thread each.
 
 use super::{Cpu, Mat, MatMut, for_each_block, is_on, matrices_mut, tensors, weights_mut};
+use crate::device::cpu::arena::{with_arena, zeros};
 use crate::device::{DenseBackward, DenseForward, DenseTangent, DenseTangentBackward, Scalar};
 use crate::network::Dense;
 
@@ -15,17 +16,19 @@ pub(in crate::device::cpu) fn forward<T: Scalar>(layer: &Dense, call: DenseForwa
         let width = y.row(0).len();
         // Column after column: `gemm` packs the operand that runs along the columns, and the inputs are smaller than the weights.
         let samples = y.row_count();
-        let mut z = vec![T::zero(); samples * width];
-        MatMut::strided(&mut z, samples, width, 1, samples).set_product(x, w.rows(start, width).t());
-        for n in 0..samples {
-            for ((y, z), &b) in y.row(n).iter_mut().zip(z[n..].iter().step_by(samples)).zip(&b[start..]) {
-                *y = *z + b;
-                // Not `max`, which would hide a NaN.
-                if layer.relu && *y < T::zero() {
-                    *y = T::zero();
+        with_arena(|arena| {
+            let z = zeros(arena, samples * width);
+            MatMut::strided(z, samples, width, 1, samples).set_product(x, w.rows(start, width).t());
+            for n in 0..samples {
+                for ((y, z), &b) in y.row(n).iter_mut().zip(z[n..].iter().step_by(samples)).zip(&b[start..]) {
+                    *y = *z + b;
+                    // Not `max`, which would hide a NaN.
+                    if layer.relu && *y < T::zero() {
+                        *y = T::zero();
+                    }
                 }
             }
-        }
+        });
     });
 }
 

@@ -2,9 +2,12 @@
 
 use super::SAMPLES;
 use crate::device::Scalar;
+use crate::device::cpu::arena::zeros;
 use crate::device::cpu::dense::is_on;
 use crate::device::cpu::simd::arch;
 use crate::network::Dense;
+use bumpalo::Bump;
+use bumpalo::collections::Vec;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -13,18 +16,18 @@ use std::ops::Range;
 const WORD: usize = u64::BITS as usize;
 
 /// A bit for each sample and unit.
-pub struct Gates {
+pub struct Gates<'a> {
     samples: usize,
     /// Words a sample.
     words: usize,
-    bits: Vec<u64>,
+    bits: &'a [u64],
 }
 
-impl Gates {
+impl<'a> Gates<'a> {
     /// The gates of a layer's outputs `y` (N, O).
-    pub fn new<T: Scalar>(layer: &Dense, samples: usize, y: &[T]) -> Self {
+    pub fn new<T: Scalar>(arena: &'a Bump, layer: &Dense, samples: usize, y: &[T]) -> Self {
         let words = layer.outputs.div_ceil(WORD);
-        let mut bits = vec![0; samples * words];
+        let bits = zeros(arena, samples * words);
         let rows = y[..samples * layer.outputs].par_chunks_exact(layer.outputs);
         bits.par_chunks_exact_mut(words).zip(rows).for_each(|(bits, y)| {
             for (word, y) in bits.iter_mut().zip(y.chunks(WORD)) {
@@ -45,9 +48,9 @@ impl Gates {
     }
 
     /// Those of some units, counted from their first, that are on for one of the samples at least.
-    pub fn on_for_any(&self, samples: &[usize], units: Range<usize>) -> Vec<usize> {
+    pub fn on_for_any<'b>(&self, arena: &'b Bump, samples: &[usize], units: Range<usize>) -> Vec<'b, usize> {
         assert_eq!(units.start % WORD, 0);
-        let mut list = Vec::with_capacity(units.len());
+        let mut list = Vec::with_capacity_in(units.len(), arena);
         for first in units.clone().step_by(WORD) {
             let mut word = samples.iter().fold(0, |word, &s| word | self.of(s)[first / WORD]);
             while word != 0 {
@@ -65,36 +68,34 @@ impl Gates {
         (self.of(sample)[units.start / WORD] >> (units.start % WORD) & mask) as u32
     }
 
-    /// For each unit, whether it is on for sample `samples.start + i` as bit i.
-    pub fn of_samples(&self, samples: Range<usize>, units: usize) -> Vec<u32> {
+    /// For each unit, whether it is on for sample `samples.start + i` as bit i; the masks come as zeros.
+    pub fn of_samples(&self, samples: Range<usize>, masks: &mut [u32]) {
         assert!(samples.len() <= 32);
-        let mut masks = vec![0; units];
         for (i, sample) in samples.enumerate() {
             for (masks, word) in masks.chunks_mut(WORD).zip(self.of(sample)) {
                 (0..).zip(masks).for_each(|(unit, mask)| *mask |= ((word >> unit & 1) as u32) << i);
             }
         }
-        masks
     }
 
     /// The samples in an order in which each four share as many of their units as a greedy search can find.
-    pub fn by_similarity(&self) -> Vec<usize> {
-        arch().dispatch(BySimilarity(self))
+    pub fn by_similarity<'b>(&self, arena: &'b Bump) -> Vec<'b, usize> {
+        arch().dispatch(BySimilarity(self, arena))
     }
 }
 
 /// Dispatched for the instruction that counts bits.
-struct BySimilarity<'a>(&'a Gates);
+struct BySimilarity<'a, 'b>(&'a Gates<'a>, &'b Bump);
 
-impl WithSimd for BySimilarity<'_> {
-    type Output = Vec<usize>;
+impl<'b> WithSimd for BySimilarity<'_, 'b> {
+    type Output = Vec<'b, usize>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<usize> {
-        let gates = self.0;
-        let mut left: Vec<usize> = (0..gates.samples).collect();
-        let mut order = Vec::with_capacity(gates.samples);
-        let mut union = vec![0u64; gates.words];
+    fn with_simd<S: Simd>(self, _: S) -> Vec<'b, usize> {
+        let Self(gates, arena) = self;
+        let mut order = Vec::with_capacity_in(gates.samples, arena);
+        let mut left = Vec::from_iter_in(0..gates.samples, arena);
+        let union = zeros::<u64>(arena, gates.words);
         while !left.is_empty() {
             let is_first = order.len() % SAMPLES == 0;
             let mut best = 0;
@@ -103,7 +104,7 @@ impl WithSimd for BySimilarity<'_> {
             } else {
                 let mut fewest = u32::MAX;
                 for (i, &s) in left.iter().enumerate() {
-                    let added = gates.of(s).iter().zip(&union).map(|(bits, union)| (bits & !union).count_ones()).sum();
+                    let added = gates.of(s).iter().zip(&*union).map(|(bits, union)| (bits & !union).count_ones()).sum();
                     if added < fewest {
                         (best, fewest) = (i, added);
                     }

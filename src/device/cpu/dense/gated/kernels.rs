@@ -4,20 +4,22 @@
 
 use super::{ENTRIES, SAMPLES, SUM_RUN};
 use crate::device::Scalar;
+use crate::device::cpu::arena::zeros;
 use crate::device::cpu::matrix::Mat;
 use crate::device::cpu::simd::{CHANNELS, Line};
+use bumpalo::Bump;
 use pulp::{Simd, WithSimd};
 
 /// Some columns of some rows of `N` matrices, in aligned lines: a run of the first row of each, then of the second, ...
 /// Columns that the matrices do not have are zero.
-pub struct Tile<T, const N: usize> {
-    pub lines: Vec<Line<T>>,
+pub struct Tile<'a, T, const N: usize> {
+    pub lines: &'a mut [Line<T>],
     run: usize,
 }
 
-impl<T: Scalar, const N: usize> Tile<T, N> {
-    pub fn new(rows: usize, run: usize) -> Self {
-        Self { lines: vec![Line::zero(); rows * N * run], run }
+impl<'a, T: Scalar, const N: usize> Tile<'a, T, N> {
+    pub fn new(arena: &'a Bump, rows: usize, run: usize) -> Self {
+        Self { lines: zeros(arena, rows * N * run), run }
     }
 
     pub fn fill(&mut self, matrices: [Mat<'_, T>; N], rows: impl Iterator<Item = usize>, first_column: usize) {

@@ -18,11 +18,13 @@
 mod gates;
 mod kernels;
 
-use super::{Cpu, Mat, MatMut, for_each_block, matrices_mut, tensors, weights_mut};
+use super::{Cpu, Mat, MatsMut, for_each_block, matrices_mut, tensors, weights_mut};
 use crate::device::cpu::ahead::prefetch;
-use crate::device::cpu::simd::{CHANNELS, Line, arch};
+use crate::device::cpu::arena::{room, with_arena, written, zeroed, zeros};
+use crate::device::cpu::simd::{CHANNELS, arch};
 use crate::device::{DenseBackward, DenseTangent, DenseTangentBackward, Scalar};
 use crate::network::Dense;
+use bumpalo::Bump;
 use gates::Gates;
 use kernels::{Dots, Share, Sums, Tile};
 use rayon::prelude::*;
@@ -52,15 +54,18 @@ pub(super) fn tangent<T: Scalar>(layer: &Dense, call: DenseTangent<'_, Cpu<T>>) 
     let (w, _) = tensors(layer, call.theta, 0);
     let tw = |k| tensors(layer, call.vectors, k).0;
     let tb = |k, o| tensors(layer, call.vectors, k).1[o];
-    let gates = Gates::new(layer, call.samples, call.y);
     let ty = matrices_mut(call.ty, call.directions, call.samples, layer.outputs);
-    match call.tx {
-        Some(tx) => {
-            let tx = |k| Mat::new(&tx[k * call.samples * layer.inputs..], call.samples, layer.inputs);
-            dots(ty, &gates, |k| [tw(k), w], |k| [x, tx(k)], tb);
+    with_arena(|arena| {
+        let gates = Gates::new(arena, layer, call.samples, call.y);
+        let order = gates.by_similarity(arena);
+        match call.tx {
+            Some(tx) => {
+                let tx = |k| Mat::new(&tx[k * call.samples * layer.inputs..], call.samples, layer.inputs);
+                dots(ty, &gates, &order, |k| [tw(k), w], |k| [x, tx(k)], tb);
+            }
+            None => dots(ty, &gates, &order, |k| [tw(k)], |_| [x], tb),
         }
-        None => dots(ty, &gates, |k| [tw(k)], |_| [x], tb),
-    }
+    });
 }
 
 /// With `dy` masked already, and the bias done.
@@ -68,12 +73,16 @@ pub(super) fn backward<T: Scalar>(layer: &Dense, call: DenseBackward<'_, Cpu<T>>
     let x = Mat::new(call.x, call.samples, layer.inputs);
     let (w, _) = tensors(layer, call.theta, 0);
     let dz = Mat::new(call.dy, call.samples, layer.outputs);
-    let gates = Gates::new(layer, call.samples, call.y);
-    sums(weights_mut(layer, call.gradient, 1), &Receivers::Units, call.accumulate, &gates, |_| [dz], |_| [x]);
-    if let Some(dx) = call.dx {
-        let dx = matrices_mut(dx, 1, call.samples, layer.inputs);
-        sums(dx, &Receivers::Samples(&gates.by_similarity()), false, &gates, |_| [dz], |_| [w]);
-    }
+    let dw = weights_mut(layer, call.gradient, 1);
+    with_arena(|arena| {
+        let gates = Gates::new(arena, layer, call.samples, call.y);
+        sums(arena, dw, Receivers::Units, call.accumulate, &gates, |_| [dz], |_| [x]);
+        if let Some(dx) = call.dx {
+            let dx = matrices_mut(dx, 1, call.samples, layer.inputs);
+            let order = gates.by_similarity(arena);
+            sums(arena, dx, Receivers::Samples(&order), false, &gates, |_| [dz], |_| [w]);
+        }
+    });
 }
 
 /// With `tdy` masked already, and the bias done.
@@ -83,61 +92,64 @@ pub(super) fn tangent_backward<T: Scalar>(layer: &Dense, call: DenseTangentBackw
     let (w, _) = tensors(layer, call.theta, 0);
     let dz = Mat::new(call.dz, samples, layer.outputs);
     let tdz = |k| Mat::new(&call.tdy[k * samples * layer.outputs..], samples, layer.outputs);
-    let gates = Gates::new(layer, samples, call.y);
     let tdw = weights_mut(layer, call.products, directions);
-    match call.tx {
-        Some(tx) => {
-            let tx = |k| Mat::new(&tx[k * samples * layer.inputs..], samples, layer.inputs);
-            sums(tdw, &Receivers::Units, call.accumulate, &gates, |k| [tdz(k), dz], |k| [x, tx(k)]);
+    with_arena(|arena| {
+        let gates = Gates::new(arena, layer, samples, call.y);
+        match call.tx {
+            Some(tx) => {
+                let tx = |k| Mat::new(&tx[k * samples * layer.inputs..], samples, layer.inputs);
+                let (c, x) = (|k| [tdz(k), dz], |k| [x, tx(k)]);
+                sums(arena, tdw, Receivers::Units, call.accumulate, &gates, c, x);
+            }
+            None => sums(arena, tdw, Receivers::Units, call.accumulate, &gates, |k| [tdz(k)], |_| [x]),
         }
-        None => sums(tdw, &Receivers::Units, call.accumulate, &gates, |k| [tdz(k)], |_| [x]),
-    }
-    if let Some(tdx) = call.tdx {
-        let tdx = matrices_mut(tdx, directions, samples, layer.inputs);
-        let tw = |k| tensors(layer, call.vectors, k).0;
-        let receivers = Receivers::Samples(&gates.by_similarity());
-        sums(tdx, &receivers, false, &gates, |k| [tdz(k), dz], |k| [w, tw(k)]);
-    }
+        if let Some(tdx) = call.tdx {
+            let tdx = matrices_mut(tdx, directions, samples, layer.inputs);
+            let tw = |k| tensors(layer, call.vectors, k).0;
+            let order = gates.by_similarity(arena);
+            sums(arena, tdx, Receivers::Samples(&order), false, &gates, |k| [tdz(k), dz], |k| [w, tw(k)]);
+        }
+    });
 }
 
-/// `y_k[s][r] = bias(k, r) + sum over the N of weights(k)_r . x(k)_s` for the pairs that are on, zero for the others.
+/// `y_k[s][r] = bias(k, r) + sum over the N of weights(k)_r . x(k)_s` for the pairs that are on, zero for the others; samples
+/// are taken in the given order.
 fn dots<'a, T: Scalar, const N: usize>(
-    ys: impl Iterator<Item = MatMut<'a, T>>,
+    ys: MatsMut<'_, T>,
     gates: &Gates,
+    order: &[usize],
     weights: impl Fn(usize) -> [Mat<'a, T>; N] + Sync,
     x: impl Fn(usize) -> [Mat<'a, T>; N] + Sync,
     bias: impl Fn(usize, usize) -> T + Sync,
 ) {
     let columns = x(0)[0].column_count();
-    let samples = gates.by_similarity();
     let arch = arch();
     for_each_block(ys, UNITS, |k, start, mut y| {
         let units = start..start + y.row(0).len();
-        let mut teams: Vec<_> = samples
-            .chunks(SAMPLES)
-            .map(|team| {
-                let list = gates.on_for_any(team, units.clone());
-                let z = vec![[T::zero(); SAMPLES]; list.len()];
-                (team, list, z)
-            })
-            .collect();
-        let (mut packed, mut tile) = (Tile::<T, N>::new(units.len(), RUN), Tile::<T, N>::new(SAMPLES, RUN));
-        for column in (0..columns).step_by(WIDTH) {
-            packed.fill(weights(k), units.clone(), column);
-            for (team, list, z) in &mut teams {
-                tile.fill(x(k), team.iter().copied(), column);
-                arch.dispatch(Dots::<T, N> { list, weights: &packed.lines, x: &tile.lines, z });
-            }
-        }
-        for (team, list, z) in &teams {
-            for (i, &s) in team.iter().enumerate() {
-                let y = y.row(s);
-                y.fill(T::zero());
-                for (&unit, z) in list.iter().zip(z).filter(|(unit, _)| gates.is_on(s, start + **unit)) {
-                    y[unit] = z[i] + bias(k, start + unit);
+        with_arena(|arena| {
+            let teams = arena.alloc_slice_fill_iter(order.chunks(SAMPLES).map(|team| {
+                let list = gates.on_for_any(arena, team, units.clone()).into_bump_slice();
+                (team, list, zeros::<[T; SAMPLES]>(arena, list.len()))
+            }));
+            let mut packed = Tile::<T, N>::new(arena, units.len(), RUN);
+            let mut tile = Tile::<T, N>::new(arena, SAMPLES, RUN);
+            for column in (0..columns).step_by(WIDTH) {
+                packed.fill(weights(k), units.clone(), column);
+                for (team, list, z) in &mut *teams {
+                    tile.fill(x(k), team.iter().copied(), column);
+                    arch.dispatch(Dots::<T, N> { list, weights: packed.lines, x: tile.lines, z });
                 }
             }
-        }
+            for (team, list, z) in teams {
+                for (i, &s) in team.iter().enumerate() {
+                    let y = y.row(s);
+                    y.fill(T::zero());
+                    for (&unit, z) in list.iter().zip(&**z).filter(|(unit, _)| gates.is_on(s, start + **unit)) {
+                        y[unit] = z[i] + bias(k, start + unit);
+                    }
+                }
+            }
+        });
     });
 }
 
@@ -147,6 +159,7 @@ fn first<T>(scalars: &[T], count: usize) -> &[T] {
 }
 
 /// Who receives in [`sums`]: each two of a sequence are a pair.
+#[derive(Clone, Copy)]
 enum Receivers<'a> {
     /// Units, from samples.
     Units,
@@ -155,109 +168,110 @@ enum Receivers<'a> {
 }
 
 /// What one group of givers gives, for each receiver, of which there is an even number.
-struct Gifts<T> {
+struct Gifts<'a, T> {
     /// The bits of its givers.
-    givers: Vec<u32>,
-    coefficients: Vec<[T; ENTRIES]>,
+    givers: &'a mut [u32],
+    coefficients: &'a mut [[T; ENTRIES]],
 }
 
-impl<T: Scalar> Gifts<T> {
+impl<T: Scalar> Gifts<'_, T> {
     /// With coefficients `c[i]` (samples, units), zero where a unit is off.
-    fn new<const N: usize>(receivers: &Receivers, givers: Range<usize>, gates: &Gates, c: [Mat<'_, T>; N]) -> Self {
+    fn fill<const N: usize>(self, receivers: Receivers, givers: Range<usize>, gates: &Gates, c: [Mat<'_, T>; N]) {
         match receivers {
-            Receivers::Units => Self::to_units(givers, gates, c),
-            Receivers::Samples(order) => Self::to_samples(order, givers, gates, c),
+            Receivers::Units => self.fill_of_units(givers, gates, c),
+            Receivers::Samples(order) => self.fill_of_samples(order, givers, gates, c),
         }
     }
 
-    fn to_units<const N: usize>(samples: Range<usize>, gates: &Gates, c: [Mat<'_, T>; N]) -> Self {
+    fn fill_of_units<const N: usize>(self, samples: Range<usize>, gates: &Gates, c: [Mat<'_, T>; N]) {
         let units = c[0].column_count();
-        let mut givers = gates.of_samples(samples.clone(), units);
-        givers.resize(units.next_multiple_of(2), 0);
-        let mut coefficients = vec![[T::zero(); ENTRIES]; givers.len()];
+        gates.of_samples(samples.clone(), &mut self.givers[..units]);
         // So many units at a time that their coefficients stay in the first-level cache.
         const CHUNK: usize = 128;
-        for (first, coefficients) in (0..units).step_by(CHUNK).zip(coefficients.chunks_mut(CHUNK)) {
+        for (first, coefficients) in (0..units).step_by(CHUNK).zip(self.coefficients.chunks_mut(CHUNK)) {
             for entry in 0..samples.len() * N {
                 let row = &c[entry % N].row(samples.start + entry / N)[first..];
                 coefficients.iter_mut().zip(row).for_each(|(to, &c)| to[entry] = c);
             }
         }
-        Self { givers, coefficients }
     }
 
-    fn to_samples<const N: usize>(order: &[usize], units: Range<usize>, gates: &Gates, c: [Mat<'_, T>; N]) -> Self {
-        let mut givers: Vec<u32> = order.iter().map(|&sample| gates.of_units(sample, units.clone())).collect();
-        givers.resize(order.len().next_multiple_of(2), 0);
-        let mut coefficients = vec![[T::zero(); ENTRIES]; givers.len()];
-        for (coefficients, &sample) in coefficients.iter_mut().zip(order) {
+    fn fill_of_samples<const N: usize>(self, order: &[usize], units: Range<usize>, gates: &Gates, c: [Mat<'_, T>; N]) {
+        for ((givers, coefficients), &sample) in self.givers.iter_mut().zip(self.coefficients).zip(order) {
+            *givers = gates.of_units(sample, units.clone());
             for i in 0..N {
                 let given = &c[i].row(sample)[units.clone()];
                 coefficients.chunks_exact_mut(N).zip(given).for_each(|(to, &c)| to[i] = c);
             }
         }
-        Self { givers, coefficients }
     }
 }
 
 /// `y_k[r] += sum over the N and the givers s of c(k) x(k)_s`, or `=` if not `accumulate`.
-fn sums<'a, 'b, T: Scalar, const N: usize>(
-    ys: impl Iterator<Item = MatMut<'a, T>>,
-    receivers: &Receivers<'_>,
+fn sums<'b, T: Scalar, const N: usize>(
+    arena: &Bump,
+    ys: MatsMut<'_, T>,
+    receivers: Receivers<'_>,
     accumulate: bool,
     gates: &Gates,
     c: impl Fn(usize) -> [Mat<'b, T>; N] + Sync,
     x: impl Fn(usize) -> [Mat<'b, T>; N] + Sync,
 ) {
-    let ys: Vec<_> = ys.collect();
-    let givers = if ys.is_empty() { 0 } else { x(0)[0].row_count() };
-    let size = ENTRIES / N;
-    let groups: Vec<Range<usize>> = (0..givers).step_by(size).map(|first| first..givers.min(first + size)).collect();
-    let gifts: Vec<Gifts<T>> = (0..ys.len() * groups.len())
-        .into_par_iter()
-        .map(|i| {
-            let (k, givers) = (i / groups.len(), groups[i % groups.len()].clone());
-            Gifts::new(receivers, givers, gates, c(k))
-        })
-        .collect();
+    let (size, all, count) = (ENTRIES / N, x(0)[0].row_count(), ys.row_count().next_multiple_of(2));
+    // Each group's givers.
+    let groups = all.div_ceil(size);
+    let givers_of = |group: usize| (group * size).min(all)..((group + 1) * size).min(all);
+    let givers = room::<u32>(arena, ys.count() * groups * count);
+    let coefficients = room::<[T; ENTRIES]>(arena, givers.len());
+    let gifts = givers.par_chunks_exact_mut(count).zip(coefficients.par_chunks_exact_mut(count));
+    gifts.enumerate().for_each(|(i, (givers, coefficients))| {
+        let gifts = Gifts { givers: zeroed(givers), coefficients: zeroed(coefficients) };
+        gifts.fill(receivers, givers_of(i % groups), gates, c(i / groups));
+    });
+    // SAFETY: the chunks are all of both, and every task has filled its own.
+    let (givers, coefficients) = unsafe { (written(givers), written(coefficients)) };
     let share = match receivers {
         // Units share little: where only one of two is on, to work out the other's sums too would cost more than it saves.
         Receivers::Units => Share::Both,
         Receivers::Samples(_) => Share::Either,
     };
     let arch = arch();
-    for_each_block(ys.into_iter(), SUM_WIDTH, |k, start, mut y| {
-        let mut tile = Tile::<T, N>::new(size, SUM_RUN);
-        let mut z = vec![Line::zero(); y.row_count().next_multiple_of(2) * SUM_RUN];
-        let x = x(k);
-        for (group, (givers, gifts)) in groups.iter().zip(&gifts[k * groups.len()..]).enumerate() {
-            tile.fill(x, givers.clone(), start);
-            // The next group's rows come from memory meanwhile, one at a time: a core that asks for many lines at once waits.
-            let mut next = groups.get(group + 1).cloned().unwrap_or(0..0);
-            let some = gifts.givers.len().div_ceil(2 * size) * 2;
-            let receivers = gifts.givers.chunks(some).zip(gifts.coefficients.chunks(some));
-            for ((givers, coefficients), z) in receivers.zip(z.chunks_mut(some * SUM_RUN)) {
-                if let Some(row) = next.next() {
-                    x.iter().for_each(|x| prefetch(first(&x.row(row)[start..], SUM_WIDTH)));
+    for_each_block(ys, SUM_WIDTH, |k, start, mut y| {
+        with_arena(|arena| {
+            let mut tile = Tile::<T, N>::new(arena, size, SUM_RUN);
+            let z = zeros(arena, count * SUM_RUN);
+            let x = x(k);
+            for group in 0..groups {
+                tile.fill(x, givers_of(group), start);
+                // The next group's rows come from memory meanwhile, one at a time: a core that asks for many lines at once waits.
+                let mut next = givers_of(group + 1);
+                let gifts = (k * groups + group) * count..(k * groups + group + 1) * count;
+                let (givers, coefficients) = (&givers[gifts.clone()], &coefficients[gifts]);
+                let some = count.div_ceil(2 * size) * 2;
+                let receivers = givers.chunks(some).zip(coefficients.chunks(some));
+                for ((givers, coefficients), z) in receivers.zip(z.chunks_mut(some * SUM_RUN)) {
+                    if let Some(row) = next.next() {
+                        x.iter().for_each(|x| prefetch(first(&x.row(row)[start..], SUM_WIDTH)));
+                    }
+                    arch.dispatch(Sums::<T, N> { givers, coefficients, share, x: tile.lines, z });
                 }
-                arch.dispatch(Sums::<T, N> { givers, coefficients, share, x: &tile.lines, z });
             }
-        }
-        for (i, z) in z.chunks_exact(SUM_RUN).take(y.row_count()).enumerate() {
-            let place = |i: usize| match receivers {
-                Receivers::Units => i,
-                Receivers::Samples(order) => order[i],
-            };
-            if i + 8 < y.row_count() {
-                prefetch(y.row(place(i + 8)));
+            for (i, z) in z.chunks_exact(SUM_RUN).take(y.row_count()).enumerate() {
+                let place = |i: usize| match receivers {
+                    Receivers::Units => i,
+                    Receivers::Samples(order) => order[i],
+                };
+                if i + 8 < y.row_count() {
+                    prefetch(y.row(place(i + 8)));
+                }
+                let row = y.row(place(i));
+                let z = T::scalars(z);
+                if accumulate {
+                    row.iter_mut().zip(z).for_each(|(y, &z)| *y += z);
+                } else {
+                    row.copy_from_slice(&z[..row.len()]);
+                }
             }
-            let row = y.row(place(i));
-            let z = T::scalars(z);
-            if accumulate {
-                row.iter_mut().zip(z).for_each(|(y, &z)| *y += z);
-            } else {
-                row.copy_from_slice(&z[..row.len()]);
-            }
-        }
+        });
     });
 }
