@@ -53,7 +53,7 @@ pub struct Arguments {
     /// Where eigenvalues, residuals, gradient and eigenvectors go (safetensors)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Convergence log: a CSV row for every one to four products
+    /// Convergence log: a CSV row a sweep over the basis (one block, or as many as make four vectors)
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Save the solve here now and then, to go on with --resume after an interruption
@@ -145,7 +145,10 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
         theta: &checkpoint.state.theta,
         subset: &subset,
         auto_block: arguments.block == "auto",
-        memory: arguments.device.memory().map(|memory| memory.saturating_sub(4 * dim * options.basis)),
+        memory: arguments
+            .device
+            .memory()
+            .map(|memory| memory.saturating_sub(4 * dim * (options.basis + 2 * options.block + 4))),
         options,
         judge: arguments.certify.is_some(),
     };

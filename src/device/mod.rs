@@ -386,7 +386,7 @@ pub struct Combine<'a, D: Device + ?Sized> {
     pub x: ColumnsMut<'a, D>,
 }
 
-/// What runs the kernels. Shapes are those of the call structs; a mismatch is a bug and panics.
+/// What runs the kernels. Shapes are those of the call structs, with at least one sample and direction; a mismatch is a bug and panics.
 pub trait Device: Sync {
     /// The type it computes in.
     type Scalar: Scalar;

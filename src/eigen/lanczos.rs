@@ -31,7 +31,7 @@ pub(super) struct BlockLanczos<D: Device> {
     /// Blocks that one sweep settles (steps, b, dimension); empty where that is one.
     waiting: D::Buffer,
     /// Most steps to a sweep.
-    steps: usize,
+    pub steps: usize,
     pub random: RandomVectors,
     dimension: usize,
     pub block: usize,
@@ -123,7 +123,7 @@ impl<D: Device> BlockLanczos<D> {
         Ok(projected.amplification)
     }
 
-    /// The last step of all: there is no room for another block behind the one that is appended.
+    /// A last step: there is no room for another block behind the one that is appended.
     fn finish(&mut self, operator: &mut impl SymmetricOperator<D>) -> Result<()> {
         let b = self.block;
         operator.apply(b, &self.next, &mut self.work)?;
@@ -156,7 +156,8 @@ impl<D: Device> BlockLanczos<D> {
         let mut projected = Small::zeros(size, size);
         projected.put(0, 0, &self.projected);
         projected.put(first, old, h);
-        projected.put(old, first, &h.part(0..old - first, 0..b).transposed());
+        // What symmetry says of the products of the columns before.
+        projected.put(old, 0, &self.coupling);
         self.projected = projected;
         self.coupling = Small::zeros(b, size);
         self.coupling.put(0, old, r);

@@ -125,6 +125,9 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             if self.phase != Phase::Search {
                 self.guard_products += products;
             }
+            if self.phase == Phase::Guard {
+                self.guard_steps += products / self.options.block;
+            }
             let (eigen, residuals) = self.lanczos.ritz()?;
             self.norm = self.norm.max(norm(&eigen.values));
             self.check_symmetry()?;
@@ -136,7 +139,9 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             if let Some(guard) = outcome {
                 break guard;
             }
-            if monitor.wants_state(self.products) {
+            // A sweep that the budget cut short is not one of a solve with a larger budget, which may go on from the state.
+            let is_whole = steps >= self.lanczos.steps;
+            if is_whole && monitor.wants_state(self.products) {
                 monitor.save(self.state()?)?;
             }
         };
@@ -278,7 +283,6 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         residuals: &[f64],
         monitor: &mut impl Monitor<D::Scalar>,
     ) -> Result<Option<Guard>> {
-        self.guard_steps += 1;
         monitor.step(&self.progress(eigen, residuals, &[], (self.options.largest, self.options.smallest)));
         if !self.beyond(eigen).is_empty() {
             self.alarms += 1;

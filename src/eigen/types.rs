@@ -202,7 +202,7 @@ pub enum Phase {
     Hunt,
 }
 
-/// Where a solve stands, after each sweep over the basis: one to four products.
+/// Where a solve stands, after each sweep over the basis: one block, or as many as make four vectors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// Products so far.
@@ -264,7 +264,7 @@ pub struct SolverState<T> {
 
 /// Who follows a solve.
 pub trait Monitor<T> {
-    /// Called after each sweep over the basis: one to four products.
+    /// Called after each sweep over the basis: one block, or as many as make four vectors.
     fn step(&mut self, progress: &Progress) {
         let _ = progress;
     }

@@ -315,6 +315,35 @@ fn a_broken_operator_is_refused() {
     assert!(solution.smallest.iter().all(|p| p.status != Status::Converged));
 }
 
+/// `[[1, 2], [0, 3]]`.
+struct Triangle(CpuDevice<f64>);
+
+impl SymmetricOperator<CpuDevice<f64>> for Triangle {
+    fn device(&self) -> &CpuDevice<f64> {
+        &self.0
+    }
+
+    fn dimension(&self) -> usize {
+        2
+    }
+
+    fn max_block(&self) -> usize {
+        1
+    }
+
+    fn apply(&mut self, _: usize, v: &Vec<f64>, products: &mut Vec<f64>) -> Result<()> {
+        (products[0], products[1]) = (v[0] + 2.0 * v[1], 3.0 * v[1]);
+        Ok(())
+    }
+}
+
+#[test]
+fn asymmetry_shows_in_the_last_step_of_a_small_space() {
+    let options = Options { largest: 1, smallest: 1, block: 1, ..Options::default() };
+    let message = solve(&mut Triangle(CpuDevice::new()), &options, &mut NoMonitor).unwrap_err().to_string();
+    assert!(message.contains("not symmetric"), "{message}");
+}
+
 #[test]
 fn noise_neither_hangs_nor_spoils_the_eigenvalues() {
     let entries = r20k(1);
@@ -379,6 +408,19 @@ fn a_solve_goes_on_from_any_step_to_the_same_bits() {
         let resumed = resume(&mut Diagonal::new(&entries), &options, &state, &mut NoMonitor).unwrap();
         assert!(bits(&resumed) == bits(&reference), "resumed after {at} products");
     }
+    // A budget may be raised: it leaves no state that a larger one would not have met.
+    let mut left = 0;
+    for budget in 30..36 {
+        let mut keeper = Keeper { at: budget - 3, kept: None, phases: vec![] };
+        let little = Options { max_products: budget, ..options.clone() };
+        assert!(!solve(&mut Diagonal::<f64>::new(&entries), &little, &mut keeper).unwrap().reached);
+        if let Some(state) = keeper.kept {
+            left += 1;
+            let resumed = resume(&mut Diagonal::new(&entries), &options, &state, &mut NoMonitor).unwrap();
+            assert!(bits(&resumed) == bits(&reference), "resumed after a budget of {budget}");
+        }
+    }
+    assert!(left > 0);
     let other = Options { block: 2, ..options };
     let mut keeper = Keeper { at: 10, kept: None, phases: vec![] };
     solve(&mut Diagonal::new(&entries), &other, &mut keeper).unwrap();

@@ -168,18 +168,18 @@ impl<'a, T: Send> MatsMut<'a, T> {
             let (matrix, start) = (i / blocks, i % blocks * width);
             // Wrapping, because a matrix without rows may lie anywhere.
             let data = data.get().wrapping_add(matrix * self.pitch + start * column_stride);
-            // Every block covers entries of its own: the index runs once over all blocks of all matrices.
             let columns = width.min(columns - start);
             (matrix, start, MatMut { data, rows, columns, row_stride, column_stride, borrow: PhantomData })
         })
     }
 }
 
-/// Where matrices lie that tasks cut blocks from.
+/// Where [`MatsMut`] lie. Their blocks share no entry: matrices do not overlap, nor do their columns, and an index runs once over
+/// all blocks of all matrices.
 #[derive(Clone, Copy)]
 struct Shared<T>(*mut T);
 
-// SAFETY: it is read only to make views that share no entry.
+// SAFETY: it is only used to make views that share no entry.
 unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: likewise.
 unsafe impl<T: Send> Sync for Shared<T> {}
@@ -193,7 +193,7 @@ impl<T> Shared<T> {
 impl<T: Scalar> MatMut<'_, T> {
     /// Copies a view whose columns are contiguous, column after column.
     pub fn copy_to(&self, to: &mut [T]) {
-        assert!(self.row_stride == 1);
+        assert!(self.row_stride == 1 && to.len() == self.rows * self.columns);
         for (j, to) in to.chunks_exact_mut(self.rows).take(self.columns).enumerate() {
             // SAFETY: the column lies inside the view, and nobody else may write it while the view lives.
             to.copy_from_slice(unsafe { std::slice::from_raw_parts(self.data.add(j * self.column_stride), self.rows) });
@@ -246,7 +246,8 @@ impl<T: Scalar> MatMut<'_, T> {
 
 fn assert_fits(len: usize, rows: usize, columns: usize, row_stride: usize, column_stride: usize) {
     if rows > 0 && columns > 0 {
-        let last = (rows - 1) * row_stride + (columns - 1) * column_stride;
+        let (down, right) = ((rows - 1).checked_mul(row_stride), (columns - 1).checked_mul(column_stride));
+        let last = down.zip(right).and_then(|(down, right)| down.checked_add(right)).unwrap_or(usize::MAX - 1);
         assert!(last < len, "a {rows}x{columns} matrix needs {} scalars, the slice has {len}", last + 1);
     }
 }

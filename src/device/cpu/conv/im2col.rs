@@ -172,8 +172,10 @@ pub(super) fn backward<T: Scalar>(c: &Conv, call: ConvBackward<'_, Cpu<T>>) {
     let parameters = c.weight_len() + c.out_channels;
     with_arena(|arena| {
         let partials = room(arena, samples.div_ceil(GROUP) * parameters);
-        let groups = by_group(call.dx, 1, samples, input_len).zip(partials.par_chunks_exact_mut(parameters));
-        groups.for_each(|((start, mut dx), partial)| {
+        let groups = by_group(call.dx, 1, samples, input_len);
+        let of_groups = partials.par_chunks_exact_mut(parameters);
+        assert_eq!(groups.len(), of_groups.len(), "every group is a task");
+        groups.zip(of_groups).for_each(|((start, mut dx), partial)| {
             with_arena(|arena| {
                 let (dw, db) = zeroed(partial).split_at_mut(c.weight_len());
                 let columns = zeros(arena, patch * area);
@@ -205,8 +207,9 @@ pub(super) fn tangent_backward<T: Scalar>(c: &Conv, call: ConvTangentBackward<'_
     with_arena(|arena| {
         let partials = room(arena, samples.div_ceil(GROUP) * directions * parameters);
         let of_groups = partials.par_chunks_exact_mut(directions * parameters);
-        let groups = by_group(call.tdx, directions, samples, input_len).zip(of_groups);
-        groups.for_each(|((start, mut tdx), partial)| {
+        let groups = by_group(call.tdx, directions, samples, input_len);
+        assert_eq!(groups.len(), of_groups.len(), "every group is a task");
+        groups.zip(of_groups).for_each(|((start, mut tdx), partial)| {
             with_arena(|arena| {
                 let partial = zeroed(partial);
                 let [x_columns, scratch] = [(); 2].map(|()| zeros(arena, patch * area));

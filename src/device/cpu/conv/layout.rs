@@ -34,6 +34,8 @@ pub struct Layout {
     pub taps: usize,
     /// All weights.
     pub weights: usize,
+    /// Scratch of [`Layout::pack_image`], in scalars: the sample with its border, if the layer was unfolded.
+    pub bordered: usize,
 }
 
 impl Layout {
@@ -52,12 +54,24 @@ impl Layout {
         let row = c.width + kernel - 1;
         let plane = row * (c.height + kernel - 1);
         let (taps, image) = (kernel * kernel, blocks * plane);
-        Self { kernel, unfolded, channels, blocks, row, plane, image, taps, weights: c.out_channels * blocks * taps }
+        let bordered = unfolded.map_or(0, |k| c.in_channels * (c.width + k - 1) * (c.height + k - 1));
+        Self {
+            kernel,
+            unfolded,
+            channels,
+            blocks,
+            row,
+            plane,
+            image,
+            taps,
+            weights: c.out_channels * blocks * taps,
+            bordered,
+        }
     }
 
-    /// Copies a sample (IC, H, W) into the inside of a bordered image; the border stays as it is.
-    pub fn pack_image<T: Scalar>(&self, arena: &Bump, c: &Conv, sample: &[T], image: &mut [Line<T>]) {
-        arch().dispatch(Pack { layout: self, arena, c, sample, image });
+    /// Copies a sample (IC, H, W) into the inside of a bordered image; the borders of both arrays stay as they are.
+    pub fn pack_image<T: Scalar>(&self, c: &Conv, sample: &[T], bordered: &mut [T], image: &mut [Line<T>]) {
+        arch().dispatch(Pack { layout: self, c, sample, bordered, image });
     }
 
     #[inline(always)]
@@ -76,15 +90,14 @@ impl Layout {
     #[inline(always)]
     fn unfold_image<T: Scalar, S: Simd>(
         &self,
-        (simd, arena): (S, &Bump),
-        c: &Conv,
-        kernel: usize,
+        simd: S,
+        (c, kernel): (&Conv, usize),
         sample: &[T],
+        bordered: &mut [T],
         image: &mut [Line<T>],
     ) {
         let (pad, row) = (kernel / 2, c.width + kernel - 1);
         let plane = row * (c.height + kernel - 1);
-        let bordered = zeros(arena, c.in_channels * plane);
         for (i, from) in sample.chunks_exact(c.width).enumerate() {
             let (ic, y) = (i / c.height, i % c.height);
             bordered[ic * plane + (y + pad) * row + pad..][..c.width].copy_from_slice(from);
@@ -157,9 +170,9 @@ impl Layout {
 
 struct Pack<'a, T> {
     layout: &'a Layout,
-    arena: &'a Bump,
     c: &'a Conv,
     sample: &'a [T],
+    bordered: &'a mut [T],
     image: &'a mut [Line<T>],
 }
 
@@ -168,9 +181,9 @@ impl<T: Scalar> WithSimd for Pack<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { layout, arena, c, sample, image } = self;
+        let Self { layout, c, sample, bordered, image } = self;
         match layout.unfolded {
-            Some(kernel) => layout.unfold_image((simd, arena), c, kernel, sample, image),
+            Some(kernel) => layout.unfold_image(simd, (c, kernel), sample, bordered, image),
             None => layout.copy_image(simd, c, sample, image),
         }
     }

@@ -354,11 +354,12 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call:
         tp.for_each(|(start, mut tp)| {
             with_arena(|arena| {
                 let mut routes = Routes::new(arena, c, &layout);
+                let bordered = zeros(arena, layout.bordered);
                 let (image, timage) = (zeros(arena, layout.image), zeros(arena, layout.image));
                 let mut z = [zeros(arena, output_len), zeros(arena, output_len)];
                 for n in group(start / output_len, samples) {
                     routes.list(&layout, slice(call.route, n, output_len));
-                    layout.pack_image(arena, c, slice(call.x, n, input_len), image);
+                    layout.pack_image(c, slice(call.x, n, input_len), bordered, image);
                     let (routes, image) = (&routes, &*image);
                     let next = next(call.x, n, samples, input_len);
                     let tx = |k: usize| Some(slice(call.tx?, k * samples + n, input_len));
@@ -379,7 +380,7 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call:
                         }
                         for (k, z) in (first..end).zip([z0, z1]) {
                             if let Some(tx) = tx(k) {
-                                layout.pack_image(arena, c, tx, timage);
+                                layout.pack_image(c, tx, bordered, timage);
                                 let (weights, image, z, ahead) = ([w], &*timage, [&mut *z], packed(k + 1));
                                 arch.dispatch(Dots::<T, K, 1> { layout, routes, weights, image, z, ahead });
                             }
@@ -407,22 +408,23 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
     with_arena(|arena| {
         let w = layout.pack_weights(arena, c, tensors(c, call.theta, 0).0, Layout::by_row);
         let mut partials = Partials::new(arena, c, layout, samples, 1);
-        dx.zip(partials.groups()).for_each(|((start, mut dx), Partial { weights: dw, biases })| {
+        partials.groups(dx).for_each(|((start, mut dx), Partial { weights: dw, biases })| {
             with_arena(|arena| {
                 let mut routes = Routes::new(arena, c, &layout);
+                let bordered = zeros(arena, layout.bordered);
                 let (image, dimage) = (zeros(arena, layout.image), zeros(arena, layout.image));
-                let room = zeros(arena, output_len);
+                let entries = zeros(arena, output_len);
                 for n in group(start / input_len, samples) {
                     routes.list(&layout, slice(call.route, n, output_len));
-                    let d = gather(&routes.outputs, slice(call.dp, n, output_len), room);
-                    layout.pack_image(arena, c, slice(call.x, n, input_len), image);
+                    let d = gather(&routes.outputs, slice(call.dp, n, output_len), entries);
+                    layout.pack_image(c, slice(call.x, n, input_len), bordered, image);
                     let ahead = [next(call.x, n, samples, input_len), next(call.dp, n, samples, output_len), &[]];
                     arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d, image, dw, ahead });
                     add_biases(&routes, d, biases);
                     if dx.row_count() > 0 {
                         let dx = &mut dx.row(0)[n * input_len - start..][..input_len];
                         routes.sort_by_position();
-                        let d = gather(&routes.member_outputs, slice(call.dp, n, output_len), room);
+                        let d = gather(&routes.member_outputs, slice(call.dp, n, output_len), entries);
                         dimage.fill(Line::zero());
                         let (routes, sources, ahead) = (&routes, [(d, w)], &*dx);
                         arch.dispatch(InputSums::<T, K, 1> { layout, routes, sources, dx: dimage, ahead });
@@ -431,7 +433,8 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
                 }
             });
         });
-        partials.sum(c, call.gradient, call.accumulate);
+        // SAFETY: all groups were taken.
+        unsafe { partials.sum(c, call.gradient, call.accumulate) };
     });
 }
 
@@ -449,9 +452,10 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
         let w = pack(tensors(c, call.theta, 0).0);
         let tw = &*arena.alloc_slice_fill_with(directions, |k| pack(tensors(c, call.vectors, k).0));
         let mut partials = Partials::new(arena, c, layout, samples, directions);
-        tdx.zip(partials.groups()).for_each(|((start, mut tdx), mut partial)| {
+        partials.groups(tdx).for_each(|((start, mut tdx), mut partial)| {
             with_arena(|arena| {
                 let mut routes = Routes::new(arena, c, &layout);
+                let bordered = zeros(arena, layout.bordered);
                 let [image, timage, tdimage] = [(); 3].map(|()| zeros(arena, layout.image));
                 let [d, td, d_of_members] = [(); 3].map(|()| zeros(arena, output_len));
                 for n in group(start / input_len, samples) {
@@ -463,7 +467,7 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                     }
                     let routes = &routes;
                     let d = gather(&routes.outputs, slice(call.dp, n, output_len), d);
-                    layout.pack_image(arena, c, slice(call.x, n, input_len), image);
+                    layout.pack_image(c, slice(call.x, n, input_len), bordered, image);
                     // What is read after direction k.
                     let after = |k: usize| match k + 1 < directions {
                         true => [slice(call.tdp, (k + 1) * samples + n, output_len), &[], &[]],
@@ -481,7 +485,7 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                         let ahead = call.tx.map_or(after(k), |tx| [slice(tx, at, input_len), &[], &[]]);
                         arch.dispatch(WeightSums::<T, K> { layout, routes, d: of_outputs, image, dw, ahead });
                         if let Some(tx) = call.tx {
-                            layout.pack_image(arena, c, slice(tx, at, input_len), timage);
+                            layout.pack_image(c, slice(tx, at, input_len), bordered, timage);
                             let (image, ahead) = (&*timage, after(k));
                             arch.dispatch(WeightSums::<T, K> { layout, routes, d, image, dw, ahead });
                         }
@@ -498,7 +502,8 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                 }
             });
         });
-        partials.sum(c, call.products, call.accumulate);
+        // SAFETY: all groups were taken.
+        unsafe { partials.sum(c, call.products, call.accumulate) };
     });
 }
 
@@ -543,22 +548,30 @@ impl<T> Partial<'_, T> {
 impl<'a, T: Scalar> Partials<'a, T> {
     fn new(arena: &'a Bump, c: &Conv, layout: Layout, samples: usize, directions: usize) -> Self {
         let all = samples.div_ceil(GROUP) * directions;
-        let (weights, biases) = (room(arena, all * layout.weights), room(arena, all * c.out_channels));
-        Self { layout, directions, weights, biases }
+        // The small first: an arena grows twofold when it must.
+        let biases = room(arena, all * c.out_channels);
+        Self { layout, directions, weights: room(arena, all * layout.weights), biases }
     }
 
-    /// Each group's, which begin as zeros.
-    fn groups(&mut self) -> impl IndexedParallelIterator<Item = Partial<'_, T>> {
+    /// Each group's, which begin as zeros, with the block that it writes.
+    fn groups<B: IndexedParallelIterator>(
+        &mut self,
+        blocks: B,
+    ) -> impl IndexedParallelIterator<Item = (B::Item, Partial<'_, T>)> {
         let weights = self.weights.par_chunks_exact_mut(self.directions * self.layout.weights);
         let biases = self.biases.par_chunks_exact_mut(self.biases.len() / weights.len());
-        weights.zip(biases).map(|(weights, biases)| Partial { weights: zeroed(weights), biases: zeroed(biases) })
+        assert_eq!(blocks.len(), weights.len(), "every group is a task");
+        let zeros = weights.zip(biases).map(|(w, b)| Partial { weights: zeroed(w), biases: zeroed(b) });
+        blocks.zip(zeros)
     }
 
-    /// The groups' sums, in order of the groups, which are added to a block of parameter vectors or replace them; after a task has
-    /// taken each of [`Partials::groups`].
-    fn sum(self, c: &Conv, block: &mut [T], accumulate: bool) {
+    /// The groups' sums, in order of the groups, which are added to a block of parameter vectors or replace them.
+    ///
+    /// # Safety
+    /// A task has taken each of [`Partials::groups`].
+    unsafe fn sum(self, c: &Conv, block: &mut [T], accumulate: bool) {
         let Self { layout, directions, .. } = self;
-        // SAFETY: a group's are zeros from the beginning of its task, and there was one for each.
+        // SAFETY: a group's are zeros from the beginning of its task, and by the caller's promise there was one for each.
         let (weights, biases) = unsafe { (written(self.weights), written(self.biases)) };
         let lines = layout.blocks * layout.taps;
         for (k, vector) in block.chunks_mut(c.pitch).take(directions).enumerate() {
