@@ -145,10 +145,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
         theta: &checkpoint.state.theta,
         subset: &subset,
         auto_block: arguments.block == "auto",
-        memory: arguments
-            .device
-            .memory()
-            .map(|memory| memory.saturating_sub(4 * dim * (options.basis + 2 * options.block + 4))),
+        memory: arguments.device.memory().map(|memory| memory.saturating_sub(4 * dim * options.vectors())),
         options,
         judge: arguments.certify.is_some(),
     };

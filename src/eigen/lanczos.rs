@@ -11,7 +11,7 @@ use std::ops::Range;
 /// Block steps over which the noise is averaged.
 const NOISE_STEPS: usize = 64;
 /// Most vectors that one sweep over the basis orthogonalises.
-const SWEPT_TOGETHER: usize = 4;
+pub(super) const SWEPT_TOGETHER: usize = 4;
 /// How much rounding may grow before the sweep comes sooner.
 const AMPLIFICATION: f64 = 1e2;
 
@@ -284,13 +284,11 @@ pub(super) fn fix_sign<T: Scalar>(vector: &mut [T]) {
 mod tests {
     use super::*;
     use crate::device::cpu::CpuDevice;
-    use std::marker::PhantomData;
+    use crate::eigen::testing::Diagonal;
 
     const D: usize = 3000;
 
-    /// A diagonal matrix with outliers and a long tail of both signs.
-    struct Tails<T>(CpuDevice<T>, PhantomData<T>);
-
+    /// Outliers and a long tail of both signs.
     fn entry(i: usize) -> f64 {
         let tail = 3.0 * ((i / 2 + 1) as f64).powf(-0.6);
         if i < 8 {
@@ -302,23 +300,8 @@ mod tests {
         }
     }
 
-    impl<T: Scalar> SymmetricOperator<CpuDevice<T>> for Tails<T> {
-        fn device(&self) -> &CpuDevice<T> {
-            &self.0
-        }
-
-        fn dimension(&self) -> usize {
-            D
-        }
-
-        fn max_block(&self) -> usize {
-            8
-        }
-
-        fn apply(&mut self, count: usize, vectors: &Vec<T>, products: &mut Vec<T>) -> Result<()> {
-            (0..count * D).for_each(|i| products[i] = T::from_f64(entry(i % D) * vectors[i].widen()));
-            Ok(())
-        }
+    fn tails<T: Scalar>() -> Diagonal<T> {
+        Diagonal { device: CpuDevice::new(), dimension: D, entry }
     }
 
     /// `max |A V - V T - Q c|` and `max |[V Q]^T [V Q] - I|`, in f64.
@@ -346,7 +329,7 @@ mod tests {
     }
 
     fn check<T: Scalar>(block: usize, steps: usize, most: f64) {
-        let mut operator = Tails(CpuDevice::<T>::new(), PhantomData);
+        let mut operator = tails::<T>();
         let device = CpuDevice::<T>::new();
         let mut lanczos = BlockLanczos::new(&device, D, block, 36, RandomVectors::new(1)).unwrap();
         lanczos.draw_next(&device).unwrap();
@@ -380,7 +363,7 @@ mod tests {
     #[test]
     fn a_block_that_is_not_orthogonal_is_settled_with_the_recurrence_intact() {
         for block in [1, 2] {
-            let mut operator = Tails(CpuDevice::<f64>::new(), PhantomData);
+            let mut operator = tails::<f64>();
             let device = CpuDevice::<f64>::new();
             let mut lanczos = BlockLanczos::new(&device, D, block, 36, RandomVectors::new(2)).unwrap();
             lanczos.draw_next(&device).unwrap();

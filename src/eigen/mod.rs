@@ -19,6 +19,8 @@ mod dense;
 mod lanczos;
 mod orthogonalize;
 mod solve;
+#[cfg(test)]
+mod testing;
 mod types;
 
 pub use calibrate::choose_block;

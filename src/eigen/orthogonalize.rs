@@ -266,7 +266,8 @@ use tests::subtracts;
 mod tests {
     use crate::Result;
     use crate::device::cpu::CpuDevice;
-    use crate::eigen::{NoMonitor, Options, Solution, SymmetricOperator, solve};
+    use crate::eigen::testing::Diagonal;
+    use crate::eigen::{NoMonitor, Options, Solution, solve};
     use std::cell::Cell;
 
     thread_local! {
@@ -277,11 +278,9 @@ mod tests {
         SUBTRACTS.get()
     }
 
-    /// A few large outliers over thousands of small entries of both signs, in f32.
-    struct Outliers(CpuDevice<f32>);
-
     const D: usize = 20_000;
 
+    /// A few large outliers over thousands of small entries of both signs.
     fn entry(i: usize) -> f64 {
         match i {
             0..10 => 100.0 * 0.05f64.powf(i as f64 / 9.0),
@@ -290,29 +289,11 @@ mod tests {
         }
     }
 
-    impl SymmetricOperator<CpuDevice<f32>> for Outliers {
-        fn device(&self) -> &CpuDevice<f32> {
-            &self.0
-        }
-
-        fn dimension(&self) -> usize {
-            D
-        }
-
-        fn max_block(&self) -> usize {
-            8
-        }
-
-        fn apply(&mut self, count: usize, vectors: &Vec<f32>, products: &mut Vec<f32>) -> Result<()> {
-            (0..count * D).for_each(|i| products[i] = (entry(i % D) * f64::from(vectors[i])) as f32);
-            Ok(())
-        }
-    }
-
     fn solution(subtracts: bool) -> Result<Solution<f32>> {
         SUBTRACTS.set(subtracts);
         let options = Options { largest: 12, smallest: 10, max_products: 600, ..Options::default() };
-        let solution = solve(&mut Outliers(CpuDevice::new()), &options, &mut NoMonitor);
+        let mut outliers = Diagonal { device: CpuDevice::new(), dimension: D, entry };
+        let solution = solve(&mut outliers, &options, &mut NoMonitor);
         SUBTRACTS.set(true);
         solution
     }

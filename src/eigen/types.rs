@@ -1,5 +1,6 @@
 //! What a solve is asked for, what it tells on the way, and what it returns.
 
+use super::lanczos::SWEPT_TOGETHER;
 use super::{SymmetricOperator, certify};
 use crate::device::{Device, Scalar};
 use crate::{Error, Result};
@@ -45,6 +46,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Vectors that a solve keeps on the device, at most: the basis, a block and its products, and what one sweep orthogonalises.
+    pub fn vectors(&self) -> usize {
+        self.basis + 2 * self.block + SWEPT_TOGETHER
+    }
+
     /// Refuses what cannot work on an operator of this dimension that takes blocks of up to `max_block`.
     pub(crate) fn check(&self, dimension: usize, max_block: usize) -> Result<()> {
         let usage = |message: String| Err(Error::Usage(message));

@@ -56,6 +56,9 @@ impl<T: Scalar> SymmetricOperator<CpuDevice<T>> for Diagonal<T> {
                         *p = T::from_f64(p.widen() + size * v[(i + 1) % d].widen());
                     }
                 }
+                Fault::Triangular(size) => {
+                    (1..d).for_each(|i| p[i - 1] = T::from_f64(p[i - 1].widen() + size * v[i].widen()));
+                }
                 Fault::Noisy(size) | Fault::Fickle(size) => {
                     // The same vector gives the same noise, unless the operator is fickle.
                     let mut seed = v[0].widen().to_bits() ^ v[d / 2].widen().to_bits();
@@ -78,6 +81,8 @@ impl<T: Scalar> SymmetricOperator<CpuDevice<T>> for Diagonal<T> {
 enum Fault {
     None,
     Asymmetric(f64),
+    /// On the diagonal above the main one.
+    Triangular(f64),
     Noisy(f64),
     Fickle(f64),
 }
@@ -315,32 +320,12 @@ fn a_broken_operator_is_refused() {
     assert!(solution.smallest.iter().all(|p| p.status != Status::Converged));
 }
 
-/// `[[1, 2], [0, 3]]`.
-struct Triangle(CpuDevice<f64>);
-
-impl SymmetricOperator<CpuDevice<f64>> for Triangle {
-    fn device(&self) -> &CpuDevice<f64> {
-        &self.0
-    }
-
-    fn dimension(&self) -> usize {
-        2
-    }
-
-    fn max_block(&self) -> usize {
-        1
-    }
-
-    fn apply(&mut self, _: usize, v: &Vec<f64>, products: &mut Vec<f64>) -> Result<()> {
-        (products[0], products[1]) = (v[0] + 2.0 * v[1], 3.0 * v[1]);
-        Ok(())
-    }
-}
-
 #[test]
 fn asymmetry_shows_in_the_last_step_of_a_small_space() {
     let options = Options { largest: 1, smallest: 1, block: 1, ..Options::default() };
-    let message = solve(&mut Triangle(CpuDevice::new()), &options, &mut NoMonitor).unwrap_err().to_string();
+    // [[1, 2], [0, 3]]
+    let mut operator = Diagonal::<f64> { fault: Fault::Triangular(2.0), ..Diagonal::new(&[1.0, 3.0]) };
+    let message = solve(&mut operator, &options, &mut NoMonitor).unwrap_err().to_string();
     assert!(message.contains("not symmetric"), "{message}");
 }
 
