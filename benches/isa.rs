@@ -22,13 +22,14 @@ use std::process::{Command, ExitCode};
 const FAMILIES: [&str; 3] = ["navi21", "navi31", "vega20"];
 
 /// Where nearly all of a Hessian-vector product's time goes, and the eigensolver's inner products.
-const HOT: [&str; 7] = [
+const HOT: [&str; 8] = [
     "conv_tangent",
     "conv_tangent_backward_weights",
     "conv_tangent_backward_input",
     "dense_tangent",
     "dense_tangent_backward_weights",
     "dense_tangent_backward_input",
+    "multiply",
     "gram",
 ];
 

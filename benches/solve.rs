@@ -36,6 +36,22 @@ fn hvp<const CHUNK: usize>(bencher: Bencher, block: usize) {
     bencher.bench_local(|| hessian.hvp(block, &vectors, &mut products));
 }
 
+/// The same in the coordinates of the subset's span, in one chunk.
+#[divan::bench(args = [1, 2, 4, 8], sample_count = 5, sample_size = 1)]
+fn compressed(bencher: Bencher, block: usize) {
+    let data = Dataset::mnist_embedded().expect("it is built in");
+    let (network, theta) = lenet(&data);
+    let device = CpuDevice::<f32>::new();
+    let subset = data.train.first(SAMPLES).expect("there are more");
+    let objective = Objective::new(&device, &network, &subset, SAMPLES).expect("it fits");
+    let mut hessian = objective.linearize_host(&theta, None).expect("it fits");
+    let mut compression = hessian.compression().expect("it fits").expect("it pays");
+    let len = block * compression.dimension();
+    let vectors: Vec<f32> = (0..len).map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5).collect();
+    let mut products = device.zeros(len).expect("it fits");
+    bencher.bench_local(|| compression.apply(block, &vectors, &mut products));
+}
+
 /// A diagonal operator as large as the LeNet's Hessian: its products cost nothing beside the eigensolver's own work.
 struct Diagonal(CpuDevice<f32>, Vec<f32>);
 

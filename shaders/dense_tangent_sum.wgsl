@@ -1,4 +1,4 @@
-// dense_tangent_sum.wgsl: ty = m (sum of the partials + tb), first slice first; m = 1[y > 0] if the layer has a ReLU.
+// dense_tangent_sum.wgsl: ty = m (sum of the partials + tb), or m (ty + it), first slice first; m = 1[y > 0] if the layer has a ReLU.
 #import index
 #import dense
 
@@ -17,5 +17,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var slice = 0u; slice < layer.slices; slice++) {
         sum += partials[(slice * layer.directions + id.z) * len + i];
     }
+    if layer.accumulate != 0u { sum += ty[direction * len + i]; }
     ty[direction * len + i] = select(sum, 0.0, layer.relu != 0u && !(y[i] > 0.0));
 }

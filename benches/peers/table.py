@@ -32,6 +32,7 @@ print("|---" * (len(commands) + 3) + "|")
 # PyTorch's and JAX's Hessian-vector products are those of their best form.
 for what, keys in (
     ("Hessian-vector products", ("best_hvp_per_s", "hvp_per_s")),
+    ("the same in a spectrum's coordinates", ("compressed_hvp_per_s", "best_hvp_per_s", "hvp_per_s")),
     ("gradients", ("grad_per_s",)),
     ("losses", ("loss_per_s",)),
 ):

@@ -7,6 +7,7 @@ use eigenscope::data::Samples;
 use eigenscope::device::cpu::CpuDevice;
 use eigenscope::device::gpu::{Ceilings, GpuDevice, Timing};
 use eigenscope::device::{AnyDevice, Device, Scalar};
+use eigenscope::eigen::SymmetricOperator;
 use eigenscope::network::{Init, Network};
 use eigenscope::objective::{DEFAULT_CHUNK, Linearization, Objective};
 use eigenscope::{Error, Result, with_device};
@@ -69,6 +70,8 @@ struct Times {
     loss: f64,
     gradient: f64,
     hvp: f64,
+    /// As the eigensolver takes them, if the Hessian is compressed.
+    compressed: Option<f64>,
 }
 
 pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
@@ -95,6 +98,7 @@ fn hvp(arguments: &HvpArguments, printer: &Printer) -> Result<()> {
     let count = arguments.samples as f64;
     let directions = count * arguments.block as f64;
     let gflop = network.hvp_flop() * directions / times.hvp * 1e-9;
+    let compressed = times.compressed.map(|seconds| directions / seconds);
     printer.print(
         &json!({
             "device": choice.description(),
@@ -104,16 +108,18 @@ fn hvp(arguments: &HvpArguments, printer: &Printer) -> Result<()> {
             "seconds": times.hvp,
             "hvp_per_s": directions / times.hvp,
             "gflop_per_s": gflop,
+            "compressed_hvp_per_s": compressed,
             "grad_per_s": count / times.gradient,
             "loss_per_s": count / times.loss,
         }),
         &format!(
             "{}\n{} samples, block {}: {:.0} Hessian-vector products a second (samples times directions), \
-             {gflop:.1} GFLOP/s counted dense\n{:.0} gradients and {:.0} losses a second (samples)",
+             {gflop:.1} GFLOP/s counted dense\n{}{:.0} gradients and {:.0} losses a second (samples)",
             choice.description(),
             arguments.samples,
             arguments.block,
             directions / times.hvp,
+            compressed.map_or(String::new(), |rate| format!("{rate:.0} in the coordinates of a spectrum's vectors\n")),
             count / times.gradient,
             count / times.loss
         ),
@@ -129,7 +135,22 @@ fn time<D: Device>(device: &D, network: &Network, samples: &Samples, arguments: 
     let gradient = median(arguments.repeats, || objective.gradient(&theta, &mut gradient).map(|_| ()))?;
     let mut product = Product::new(&objective, arguments)?;
     let hvp = median(arguments.repeats, || product.run())?;
-    Ok(Times { loss, gradient, hvp })
+    let Product { mut hessian, block, .. } = product;
+    let compressed = match hessian.compression()? {
+        Some(mut compression) => {
+            let len = block * compression.dimension();
+            let (mut vectors, mut products) = (device.zeros(len)?, device.zeros(len)?);
+            let some: Vec<D::Scalar> = (0..len).map(|i| D::Scalar::from_f64((i % 1009) as f64 / 504.5 - 1.0)).collect();
+            device.write(&mut vectors, 0, &some);
+            let apply = || {
+                compression.apply(block, &vectors, &mut products)?;
+                device.read(&products, 0..1).map(|_| ())
+            };
+            Some(median(arguments.repeats, apply)?)
+        }
+        None => None,
+    };
+    Ok(Times { loss, gradient, hvp, compressed })
 }
 
 /// `count` parameter vectors from this seed on.

@@ -187,7 +187,6 @@ where
         state: arguments.state.as_deref(),
         save_every: arguments.save_every,
         saved: products,
-        dimension: request.network.dim(),
         fingerprint,
     };
     follower.progress.begin("spectrum", (request.options.largest + request.options.smallest) as u64);
@@ -207,7 +206,6 @@ struct Follower<'a> {
     save_every: usize,
     /// Products when the state was last saved.
     saved: usize,
-    dimension: usize,
     fingerprint: &'a str,
 }
 
@@ -244,7 +242,7 @@ where
     fn save(&mut self, state: SolverState<T>) -> Result<()> {
         let Some(path) = self.state else { return Ok(()) };
         self.saved = state.counters[0];
-        write_state(path, &state, self.dimension, self.fingerprint)
+        write_state(path, &state, self.fingerprint)
     }
 }
 

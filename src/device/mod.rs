@@ -164,7 +164,8 @@ pub struct DenseForward<'a, D: Device + ?Sized> {
     pub y: &'a mut D::Buffer,
 }
 
-/// `ty = m (W tx + tW x + tb)` with the mask `m = 1[y > 0]` if the layer has a ReLU.
+/// `ty = m (W tx + tW x + tb)` with the mask `m = 1[y > 0]` if the layer has a ReLU. Without `x`, `ty` comes with `tW x`, and the
+/// vectors hold no weights, only the bias.
 pub struct DenseTangent<'a, D: Device + ?Sized> {
     /// Number of samples N.
     pub samples: usize,
@@ -174,9 +175,9 @@ pub struct DenseTangent<'a, D: Device + ?Sized> {
     pub theta: &'a D::Buffer,
     /// Tangents of the parameters (K, pitch).
     pub vectors: &'a D::Buffer,
-    /// Input (N, I).
-    pub x: &'a D::Buffer,
-    /// Tangents of the input (K, N, I); `None` in the first layer.
+    /// Input (N, I); `None` where `tW x` is in `ty` already.
+    pub x: Option<&'a D::Buffer>,
+    /// Tangents of the input (K, N, I); `None` in the first layer. One of `x` and `tx` is there.
     pub tx: Option<&'a D::Buffer>,
     /// The layer's output (N, O), for its mask.
     pub y: &'a D::Buffer,
@@ -204,7 +205,8 @@ pub struct DenseBackward<'a, D: Device + ?Sized> {
     pub dx: Option<&'a mut D::Buffer>,
 }
 
-/// `tdz = m tdy` (in place), `tdW = tdz^T x + dz^T tx`, `tdb = sum tdz`, `tdx = tdz W + dz tW`.
+/// `tdz = m tdy` (in place), `tdW = tdz^T x + dz^T tx`, `tdb = sum tdz`, `tdx = tdz W + dz tW`. Without `x`, `tdx` comes with
+/// `dz tW`, the vectors hold no weights, and no `tdW` is wanted.
 pub struct DenseTangentBackward<'a, D: Device + ?Sized> {
     /// Number of samples N.
     pub samples: usize,
@@ -214,8 +216,8 @@ pub struct DenseTangentBackward<'a, D: Device + ?Sized> {
     pub theta: &'a D::Buffer,
     /// Tangents of the parameters (K, pitch).
     pub vectors: &'a D::Buffer,
-    /// Input (N, I).
-    pub x: &'a D::Buffer,
+    /// Input (N, I); `None` where `dz tW` is in `tdx` already.
+    pub x: Option<&'a D::Buffer>,
     /// Tangents of the input (K, N, I); `None` in the first layer.
     pub tx: Option<&'a D::Buffer>,
     /// The layer's output (N, O), for its mask.
@@ -230,6 +232,72 @@ pub struct DenseTangentBackward<'a, D: Device + ?Sized> {
     pub accumulate: bool,
     /// Output: tangents of the adjoint of the input (K, N, I); `None` in the first layer.
     pub tdx: Option<&'a mut D::Buffer>,
+}
+
+/// A row-major matrix in each direction: that of the k-th starts at `offset + k * pitch`. A pitch of 0 is one for all.
+pub struct Matrices<'a, D: Device + ?Sized> {
+    /// Where they lie.
+    pub buffer: &'a D::Buffer,
+    /// First entry of the first matrix.
+    pub offset: usize,
+    /// Distance between matrices.
+    pub pitch: usize,
+    /// Whether what lies there is the transpose.
+    pub transposed: bool,
+}
+
+impl<'a, D: Device + ?Sized> Matrices<'a, D> {
+    /// One matrix, at the beginning of a buffer, for all directions.
+    pub fn same(buffer: &'a D::Buffer) -> Self {
+        Self::new(buffer, 0, 0)
+    }
+
+    /// Matrices at these places.
+    pub fn new(buffer: &'a D::Buffer, offset: usize, pitch: usize) -> Self {
+        Self { buffer, offset, pitch, transposed: false }
+    }
+
+    /// Their transposes.
+    pub fn t(self) -> Self {
+        Self { transposed: !self.transposed, ..self }
+    }
+}
+
+/// As [`Matrices`], to be written.
+pub struct MatricesMut<'a, D: Device + ?Sized> {
+    /// Where they lie.
+    pub buffer: &'a mut D::Buffer,
+    /// First entry of the first matrix.
+    pub offset: usize,
+    /// Distance between matrices.
+    pub pitch: usize,
+}
+
+/// What becomes of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// It replaces what is there.
+    Set,
+    /// It is added to it.
+    Add,
+    /// It is subtracted from it.
+    Subtract,
+}
+
+/// `C = A B` in each direction, or `C += A B`, or `C -= A B`.
+pub struct Multiply<'a, D: Device + ?Sized> {
+    /// Number of directions K.
+    pub directions: usize,
+    /// Rows of A and C; columns of A and rows of B; columns of B and C.
+    pub shape: [usize; 3],
+    /// A.
+    pub a: Matrices<'a, D>,
+    /// B.
+    pub b: Matrices<'a, D>,
+    /// Output: C.
+    pub c: MatricesMut<'a, D>,
+    /// What becomes of the product.
+    pub store: Store,
 }
 
 /// Softmax cross-entropy of each sample, and `r = s - onehot(label)`.
@@ -474,6 +542,8 @@ pub trait Device: Sync {
     fn dense_backward(&self, layer: &Dense, call: DenseBackward<'_, Self>);
     /// See [`DenseTangentBackward`].
     fn dense_tangent_backward(&self, layer: &Dense, call: DenseTangentBackward<'_, Self>);
+    /// See [`Multiply`].
+    fn multiply(&self, call: Multiply<'_, Self>);
     /// See [`LossForward`].
     fn loss_forward(&self, call: LossForward<'_, Self>);
     /// See [`LossBackward`].

@@ -438,6 +438,7 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             basis.extend(device.read(&column, 0..dimension)?);
         }
         Ok(SolverState {
+            dimension,
             basis,
             next: device.read(&lanczos.next, 0..lanczos.block * dimension)?,
             projected: lanczos.projected.data.clone(),
@@ -461,7 +462,8 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         let (device, lanczos, block) = (self.operator.device(), &mut self.lanczos, self.options.block);
         let columns = state.basis.len() / dimension;
         let size = columns - state.locked.len().min(columns);
-        let fits = state.basis.len() == columns * dimension
+        let fits = state.dimension == dimension
+            && state.basis.len() == columns * dimension
             && state.next.len() == block * dimension
             && state.projected.len() == size * size
             && state.coupling.len() == block * size

@@ -1,9 +1,10 @@
 //! What a solve is asked for, what it tells on the way, and what it returns.
 
-use super::lanczos::SWEPT_TOGETHER;
+use super::lanczos::{SWEPT_TOGETHER, fix_sign};
 use super::{SymmetricOperator, certify};
 use crate::device::{Device, Scalar};
 use crate::{Error, Result};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// What to compute.
@@ -180,14 +181,51 @@ impl<T> Solution<T> {
         T: Scalar,
     {
         let pairs: Vec<(f64, &[T])> = self.descending().map(|p| (p.value, &p.vector[..])).collect();
-        let mut residuals = certify::residuals(operator, &pairs)?.into_iter();
+        let residuals = certify::residuals(operator, &pairs)?;
+        let descending = self.largest.iter_mut().chain(self.smallest.iter_mut().rev());
+        descending.zip(residuals).for_each(|(pair, residual)| pair.residual = residual);
+        self.assess();
+        Ok(())
+    }
+
+    /// The solution for `E A E^T`, from this one for A, where `E^T E` is the projector on a subspace that holds the range of A. A vector
+    /// becomes `E v`, of unit length again. A residual grows by as much, since what E takes from a vector is a part of its
+    /// residual.
+    ///
+    /// # Errors
+    /// [`Error::Numerical`] if E takes most of a vector; what `map` meets.
+    pub(crate) fn lifted(mut self, map: impl FnOnce(&[&[T]]) -> Result<Vec<Vec<T>>>) -> Result<Self>
+    where
+        T: Scalar,
+    {
+        let mut vectors = map(&self.descending().map(|p| &p.vector[..]).collect::<Vec<_>>())?;
+        let scale = |vector: &mut Vec<T>| {
+            let length = vector.iter().map(|x| x.widen() * x.widen()).sum::<f64>().sqrt();
+            vector.iter_mut().for_each(|x| *x = T::from_f64(x.widen() / length));
+            fix_sign(vector);
+            length
+        };
+        let lengths: Vec<f64> = vectors.par_iter_mut().map(scale).collect();
+        if lengths.iter().any(|&length| length.is_nan() || length < 0.5) {
+            return Err(Error::Numerical("an eigenvector of eigenvalue zero: ask for fewer eigenvalues".into()));
+        }
+        self.orthogonality = certify::orthogonality(&vectors.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let pairs = self.largest.iter_mut().chain(self.smallest.iter_mut().rev());
+        for ((pair, vector), length) in pairs.zip(vectors).zip(lengths) {
+            pair.vector = vector;
+            pair.residual /= length.min(1.0);
+        }
+        self.assess();
+        Ok(self)
+    }
+
+    /// Statuses and bounds from the residuals.
+    fn assess(&mut self) {
         let (tolerance, norm, reached) = (self.tolerance, self.norm, self.reached);
-        let mut ascending: Vec<&mut Eigenpair<T>> =
-            self.largest.iter_mut().chain(self.smallest.iter_mut().rev()).collect();
-        ascending.iter_mut().for_each(|p| p.residual = residuals.next().expect("one residual a pair"));
+        let descending = self.largest.iter_mut().chain(self.smallest.iter_mut().rev());
+        let mut ascending: Vec<&mut Eigenpair<T>> = descending.collect();
         ascending.reverse();
         certify::assess(ascending, tolerance, norm, reached, &self.ritz_values);
-        Ok(())
     }
 
     /// Number of pairs that converged.
@@ -236,6 +274,8 @@ pub struct Progress {
 /// All that a solve needs to go on: host copies of its vectors and small matrices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SolverState<T> {
+    /// Length of a vector.
+    pub dimension: usize,
     /// Basis columns, locked ones first, each of length dimension.
     pub basis: Vec<T>,
     /// Next block (block, dimension).

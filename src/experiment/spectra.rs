@@ -4,7 +4,9 @@ use super::{Landscape, Session};
 use crate::data::Samples;
 use crate::device::cpu::CpuDevice;
 use crate::device::{Device, Scalar};
-use crate::eigen::{self, Eigenpair, Monitor, Options, Phase, Solution, SolverState, choose_block, resume, solve};
+use crate::eigen::{
+    self, Eigenpair, Monitor, Options, Phase, Solution, SolverState, SymmetricOperator, choose_block, resume, solve,
+};
 use crate::figure::End;
 use crate::network::Network;
 use crate::objective::{DEFAULT_CHUNK, Evaluation, Objective};
@@ -85,6 +87,8 @@ pub struct Spectrum<T> {
     pub evaluation: Evaluation,
     /// Vectors a block, as asked for or as `auto` found.
     pub block: usize,
+    /// Length of the solve's vectors: dim, or less where the Hessian was compressed.
+    pub dimension: usize,
     /// Wall-clock seconds.
     pub seconds: f64,
 }
@@ -146,27 +150,45 @@ pub fn compute_spectrum<D: Device>(
     monitor: &mut impl Monitor<D::Scalar>,
 ) -> Result<Spectrum<D::Scalar>> {
     let start = Instant::now();
-    let dim = request.network.dim();
     let objective = Objective::new(device, request.network, request.subset, DEFAULT_CHUNK)?;
     let mut hessian = objective.linearize_host(request.theta, request.memory)?;
-    let mut options = request.options.clone();
-    match state {
-        Some(state) => options.block = state.next.len() / dim,
-        None if request.auto_block => options.block = choose_block(&mut hessian)?,
-        None => {}
-    }
-    let mut solution = match state {
-        Some(state) => resume(&mut hessian, &options, state, monitor)?,
-        None => solve(&mut hessian, &options, monitor)?,
+    let mut dimension = hessian.dim();
+    let (mut solution, block) = match hessian.compression()? {
+        Some(mut compression) => {
+            dimension = compression.dimension();
+            let (solution, block) = pairs(&mut compression, request, state, monitor)?;
+            (solution.lifted(|vectors| compression.lift(vectors))?, block)
+        }
+        None => pairs(&mut hessian, request, state, monitor)?,
     };
     if request.judge {
         let twin = CpuDevice::<f64>::new();
         let objective = Objective::new(&twin, request.network, request.subset, DEFAULT_CHUNK)?;
         solution.judge(&mut objective.linearize_host(request.theta, None)?)?;
     }
-    let gradient = device.read(hessian.gradient(), 0..dim)?;
+    let gradient = device.read(hessian.gradient(), 0..request.network.dim())?;
     let seconds = state.map_or(0.0, |s| s.seconds) + start.elapsed().as_secs_f64();
-    Ok(Spectrum { solution, gradient, evaluation: hessian.evaluation(), block: options.block, seconds })
+    Ok(Spectrum { solution, gradient, evaluation: hessian.evaluation(), block, dimension, seconds })
+}
+
+/// The eigenpairs of an operator, and the vectors to a block that were used.
+fn pairs<D: Device>(
+    operator: &mut impl SymmetricOperator<D>,
+    request: &SpectrumRequest<'_>,
+    state: Option<&SolverState<D::Scalar>>,
+    monitor: &mut impl Monitor<D::Scalar>,
+) -> Result<(Solution<D::Scalar>, usize)> {
+    let mut options = request.options.clone();
+    match state {
+        Some(state) => options.block = state.next.len() / state.dimension.max(1),
+        None if request.auto_block => options.block = choose_block(operator)?,
+        None => {}
+    }
+    let solution = match state {
+        Some(state) => resume(operator, &options, state, monitor)?,
+        None => solve(operator, &options, monitor)?,
+    };
+    Ok((solution, options.block))
 }
 
 /// A spectrum as its file tells it.
@@ -280,7 +302,7 @@ where
         verification_hvps: spectrum.solution.verification_products,
         largest_hvps: after(&|r| r.largest >= options.largest.min(theta.len())),
         smallest_hvps: after(&|r| r.smallest >= options.smallest.min(theta.len())),
-        basis_bytes: (options.basis + options.block) * theta.len() * size_of::<L::Scalar>(),
+        basis_bytes: (options.basis + options.block) * spectrum.dimension * size_of::<L::Scalar>(),
     };
     let costs = with_row(run.read_table_so_far("cost")?, cost, |row: &CostRow| row.step);
     run.write_table("cost", &costs)?;
@@ -320,7 +342,6 @@ where
         log: ConvergenceLog::open(log, state.as_ref().map_or(0, |s: &SolverState<L::Scalar>| s.counters[0]))?,
         saved: Instant::now(),
         path: &path,
-        dimension: theta.len(),
         fingerprint: name,
         options,
         tell,
@@ -341,7 +362,6 @@ struct Following<'a> {
     log: ConvergenceLog,
     saved: Instant,
     path: &'a Path,
-    dimension: usize,
     fingerprint: &'a str,
     options: &'a Options,
     tell: &'a mut dyn FnMut(&str),
@@ -364,7 +384,7 @@ where
     }
 
     fn save(&mut self, state: SolverState<T>) -> Result<()> {
-        write_state(self.path, &state, self.dimension, self.fingerprint)?;
+        write_state(self.path, &state, self.fingerprint)?;
         self.saved = Instant::now();
         Ok(())
     }

@@ -107,6 +107,14 @@ impl Layer {
         }
     }
 
+    /// The same layer with its parameters elsewhere.
+    pub(crate) fn moved(&self, weight: usize, bias: usize, pitch: usize) -> Self {
+        match self {
+            Layer::Conv(c) => Layer::Conv(Conv { weight, bias, pitch, ..c.clone() }),
+            Layer::Dense(d) => Layer::Dense(Dense { weight, bias, pitch, ..d.clone() }),
+        }
+    }
+
     /// Multiply-adds of one sample's forward pass, as a dense computation.
     pub fn multiply_adds(&self) -> usize {
         match self {

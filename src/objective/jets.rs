@@ -99,7 +99,7 @@ impl<D: Device> Taylor<D> {
                         let y = primal.output(l);
                         device.dense_tangent(
                             dense,
-                            DenseTangent { samples, directions: 1, theta, vectors, x, tx, y, ty: output },
+                            DenseTangent { samples, directions: 1, theta, vectors, x: Some(x), tx, y, ty: output },
                         );
                     }
                 }

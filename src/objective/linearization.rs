@@ -1,7 +1,7 @@
 //! The Hessian at one point: the primal kept, one tangent pass a product.
 
-use super::pass::{Primal, Tangents};
-use super::{Evaluation, Objective, Totals};
+use super::pass::{Frame, Primal, Tangents};
+use super::{Compression, Evaluation, Objective, Totals};
 use crate::device::Device;
 use crate::eigen::SymmetricOperator;
 use crate::{Error, Result};
@@ -11,9 +11,9 @@ const MAX_DIRECTIONS: usize = 8;
 
 /// The Hessian of an [`Objective`] at one `theta`.
 pub struct Linearization<'a, D: Device> {
-    objective: &'a Objective<'a, D>,
+    pub(super) objective: &'a Objective<'a, D>,
     /// The point (dim).
-    theta: D::Buffer,
+    pub(super) theta: D::Buffer,
     /// The gradient there (dim).
     gradient: D::Buffer,
     evaluation: Evaluation,
@@ -82,7 +82,12 @@ impl<'a, D: Device> Linearization<'a, D> {
 
     /// The most directions that [`Linearization::hvp`] takes at once.
     pub fn max_directions(&self) -> usize {
-        (self.device().max_buffer_len() / self.dim()).clamp(1, MAX_DIRECTIONS)
+        self.directions_of(self.dim())
+    }
+
+    /// The most directions of this length.
+    pub(super) fn directions_of(&self, length: usize) -> usize {
+        (self.device().max_buffer_len() / length).clamp(1, MAX_DIRECTIONS)
     }
 
     /// Hessian-vector products: `products[k] = H vectors[k]` for a block of `directions` vectors (directions, dim).
@@ -90,31 +95,54 @@ impl<'a, D: Device> Linearization<'a, D> {
     /// # Errors
     /// [`Error::Usage`] if there are more than [`Linearization::max_directions`]; [`Error::Device`] if the device fails.
     pub fn hvp(&mut self, directions: usize, vectors: &D::Buffer, products: &mut D::Buffer) -> Result<()> {
-        let Objective { device, network, chunks, .. } = self.objective;
         if directions == 0 || directions > self.max_directions() {
             return Err(Error::Usage(format!(
                 "a block of {directions} directions: from 1 to {} fit this device",
                 self.max_directions()
             )));
         }
+        self.products(None, directions, vectors, products)
+    }
+
+    /// The products of directions that lie as the parameters do, or as a frame says.
+    pub(super) fn products(
+        &mut self,
+        frame: Option<Frame<'_, D>>,
+        directions: usize,
+        vectors: &D::Buffer,
+        products: &mut D::Buffer,
+    ) -> Result<()> {
+        let Objective { device, network, chunks, .. } = self.objective;
         let mut tangents = match self.tangents.take() {
             Some((room, tangents)) if room >= directions => (room, tangents),
             _ => (directions, Tangents::new(*device, network, chunks[0].samples, directions)?),
         };
+        let theta = &self.theta;
+        let frame = frame.unwrap_or(Frame::whole(network, theta));
         let scale = self.objective.scale();
         for (i, chunk) in chunks.iter().enumerate() {
-            let primal = match (self.kept.get(i), &mut self.recomputed) {
-                (Some(primal), _) => primal,
-                (None, Some((primal, by_product))) => {
-                    primal.forward(*device, network, chunk, &self.theta);
-                    primal.backward(*device, network, chunk, &self.theta, scale, by_product, false);
-                    primal
-                }
-                (None, None) => unreachable!("a chunk is kept or recomputed"),
-            };
-            tangents.1.hvp(*device, network, chunk, primal, &self.theta, scale, directions, vectors, products, i > 0);
+            let primal = primal(self.objective, theta, &self.kept, &mut self.recomputed, i);
+            tangents.1.hvp(*device, frame, i, chunk, primal, scale, directions, vectors, products);
         }
         self.tangents = Some(tangents);
+        Ok(())
+    }
+
+    /// The compression of the Hessian to a subspace that holds its range, if that is worth while: if the subset is small
+    /// enough for a dense layer's weights to have coordinates half as many as they are.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    pub fn compression(&mut self) -> Result<Option<Compression<'_, 'a, D>>> {
+        Compression::new(self)
+    }
+
+    /// Calls `f(device, samples, primal)` for each chunk.
+    pub(super) fn each_primal(&mut self, mut f: impl FnMut(&D, usize, &Primal<D>) -> Result<()>) -> Result<()> {
+        for (i, chunk) in self.objective.chunks.iter().enumerate() {
+            let primal = primal(self.objective, &self.theta, &self.kept, &mut self.recomputed, i);
+            f(self.objective.device, chunk.samples, primal)?;
+        }
         Ok(())
     }
 
@@ -138,6 +166,26 @@ impl<'a, D: Device> Linearization<'a, D> {
             }
         }
         Ok(products)
+    }
+}
+
+/// The primal of chunk `i`: kept, or recomputed.
+fn primal<'p, D: Device>(
+    objective: &Objective<'_, D>,
+    theta: &D::Buffer,
+    kept: &'p [Primal<D>],
+    recomputed: &'p mut Option<(Primal<D>, D::Buffer)>,
+    i: usize,
+) -> &'p Primal<D> {
+    match (kept.get(i), recomputed) {
+        (Some(primal), _) => primal,
+        (None, Some((primal, by_product))) => {
+            let Objective { device, network, chunks, .. } = objective;
+            primal.forward(*device, network, &chunks[i], theta);
+            primal.backward(*device, network, &chunks[i], theta, objective.scale(), by_product, false);
+            primal
+        }
+        (None, None) => unreachable!("a chunk is kept or recomputed"),
     }
 }
 

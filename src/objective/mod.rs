@@ -5,12 +5,14 @@
 //! into chunks; every chunk's contribution is scaled by one over the size of the whole subset, so a ragged last chunk
 //! weighs what it should and the Hessian is that of the stated mean loss exactly.
 
+mod compression;
 mod cross_entropy;
 mod jets;
 mod linearization;
 mod lines;
 mod pass;
 
+pub use compression::Compression;
 pub use jets::Jet;
 pub use linearization::Linearization;
 pub use lines::{Probe, mean_difference};
@@ -19,7 +21,7 @@ use crate::data::Samples;
 use crate::device::{Device, Scalar};
 use crate::network::Network;
 use crate::{Error, Result};
-use pass::{Primal, Tangents};
+use pass::{Frame, Primal, Tangents};
 
 /// Samples a chunk unless told otherwise: large enough for the dense layers' products, small enough for any GPU.
 pub const DEFAULT_CHUNK: usize = 256;
@@ -214,7 +216,7 @@ impl<'a, D: Device> Objective<'a, D> {
                 primal.backward(device, network, chunk, theta, scale, gradient, i > 0);
             }
             if let (Some((vector, product)), Some(tangents)) = (&mut tangent, &mut self.tangents) {
-                tangents.hvp(device, network, chunk, &primal, theta, scale, 1, vector, product, i > 0);
+                tangents.hvp(device, Frame::whole(network, theta), i, chunk, &primal, scale, 1, vector, product);
             }
             total.add(&primal, device, chunk, network.classes())?;
         }

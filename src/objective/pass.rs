@@ -1,6 +1,7 @@
 //! The passes over one chunk, layer by layer: forward, backward, and their tangents.
 
 use super::Chunk;
+use super::compression::CompressedDense;
 use crate::Result;
 use crate::device::*;
 use crate::network::{Layer, Network};
@@ -117,6 +118,11 @@ impl<D: Device> Primal<D> {
         &self.outputs[l]
     }
 
+    /// The adjoint (N, features) of the output of layer `l`; for a dense layer, masked.
+    pub fn adjoint(&self, l: usize) -> &D::Buffer {
+        &self.adjoints[l]
+    }
+
     /// The route codes of conv block `l`.
     pub fn route(&self, l: usize) -> &D::Codes {
         self.routes[l].as_ref().expect("every conv block has route codes")
@@ -130,6 +136,35 @@ impl<D: Device> Primal<D> {
     /// The logits (N, classes) of the last forward pass.
     pub fn logits(&self, device: &D, samples: usize, classes: usize) -> Result<Vec<D::Scalar>> {
         device.read(self.outputs.last().expect("a network has layers"), 0..samples * classes)
+    }
+}
+
+/// How a block of directions is laid out.
+pub(super) struct Frame<'a, D: Device> {
+    /// The layers, at their places in the parameters and in a direction.
+    pub layers: &'a [Layer],
+    /// The parameters.
+    pub theta: &'a D::Buffer,
+    /// The layers whose weights a direction holds in other coordinates; may be shorter than the layers.
+    pub compressed: &'a [Option<CompressedDense<D>>],
+}
+
+impl<D: Device> Clone for Frame<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Device> Copy for Frame<'_, D> {}
+
+impl<'a, D: Device> Frame<'a, D> {
+    /// Directions that lie as the parameters do.
+    pub fn whole(network: &'a Network, theta: &'a D::Buffer) -> Self {
+        Self { layers: network.layers(), theta, compressed: &[] }
+    }
+
+    fn compressed(&self, layer: usize) -> Option<&'a CompressedDense<D>> {
+        self.compressed.get(layer).and_then(Option::as_ref)
     }
 }
 
@@ -154,23 +189,23 @@ impl<D: Device> Tangents<D> {
         Ok(Self { outputs: buffers()?, adjoints: buffers()? })
     }
 
-    /// The chunk's Hessian-vector products of a block of directions (K, dim), which are added to `products` or replace them.
+    /// The Hessian-vector products of chunk `index` of a block of directions (K, pitch). Those of the first replace what is in
+    /// `products`, the others are added.
     #[allow(clippy::too_many_arguments, reason = "the pass needs the whole state, and each has its own owner")]
     pub fn hvp(
         &mut self,
         device: &D,
-        network: &Network,
+        frame: Frame<'_, D>,
+        index: usize,
         chunk: &Chunk<D>,
         primal: &Primal<D>,
-        theta: &D::Buffer,
         scale: f64,
         directions: usize,
         vectors: &D::Buffer,
         products: &mut D::Buffer,
-        accumulate: bool,
     ) {
-        let samples = chunk.samples;
-        for (l, layer) in network.layers().iter().enumerate() {
+        let (samples, accumulate, theta) = (chunk.samples, index > 0, frame.theta);
+        for (l, layer) in frame.layers.iter().enumerate() {
             let x = if l == 0 { &chunk.images } else { &primal.outputs[l - 1] };
             let (before, after) = self.outputs.split_at_mut(l);
             let (tx, ty) = (before.last(), &mut after[0]);
@@ -179,16 +214,19 @@ impl<D: Device> Tangents<D> {
                     device.conv_tangent(conv, ConvTangent { samples, directions, theta, vectors, x, tx, route, tp: ty })
                 }
                 (Layer::Dense(dense), _) => {
-                    let y = &primal.outputs[l];
+                    let (x, y) = (frame.compressed(l).is_none().then_some(x), &primal.outputs[l]);
+                    if let Some(compressed) = frame.compressed(l) {
+                        compressed.tangent(device, index, samples, directions, ty);
+                    }
                     device.dense_tangent(dense, DenseTangent { samples, directions, theta, vectors, x, tx, y, ty });
                 }
                 (Layer::Conv(_), None) => unreachable!("every conv block has route codes"),
             }
         }
-        let last = network.layers().len() - 1;
+        let last = frame.layers.len() - 1;
         device.loss_tangent_backward(LossTangentBackward {
             samples,
-            classes: network.classes(),
+            classes: frame.layers[last].output_len(),
             directions,
             scale,
             r: &primal.r,
@@ -196,11 +234,11 @@ impl<D: Device> Tangents<D> {
             tlogits: &self.outputs[last],
             tdlogits: &mut self.adjoints[last],
         });
-        for (l, layer) in network.layers().iter().enumerate().rev() {
+        for (l, layer) in frame.layers.iter().enumerate().rev() {
             let x = if l == 0 { &chunk.images } else { &primal.outputs[l - 1] };
             let tx = if l == 0 { None } else { Some(&self.outputs[l - 1]) };
             let (before, after) = self.adjoints.split_at_mut(l);
-            let (tdx, tdy) = (before.last_mut(), &mut after[0]);
+            let (mut tdx, tdy) = (before.last_mut(), &mut after[0]);
             let dy = &primal.adjoints[l];
             match (layer, &primal.routes[l]) {
                 (Layer::Conv(conv), Some(route)) => device.conv_tangent_backward(
@@ -220,23 +258,32 @@ impl<D: Device> Tangents<D> {
                         tdx,
                     },
                 ),
-                (Layer::Dense(dense), _) => device.dense_tangent_backward(
-                    dense,
-                    DenseTangentBackward {
-                        samples,
-                        directions,
-                        theta,
-                        vectors,
-                        x,
-                        tx,
-                        y: &primal.outputs[l],
-                        dz: dy,
-                        tdy,
-                        products,
-                        accumulate,
-                        tdx,
-                    },
-                ),
+                (Layer::Dense(dense), _) => {
+                    let (compressed, y) = (frame.compressed(l), &primal.outputs[l]);
+                    if let (Some(compressed), Some(tdx)) = (compressed, tdx.as_deref_mut()) {
+                        compressed.tangent_backward(device, index, samples, directions, vectors, tdx);
+                    }
+                    device.dense_tangent_backward(
+                        dense,
+                        DenseTangentBackward {
+                            samples,
+                            directions,
+                            theta,
+                            vectors,
+                            x: compressed.is_none().then_some(x),
+                            tx,
+                            y,
+                            dz: dy,
+                            tdy,
+                            products,
+                            accumulate,
+                            tdx,
+                        },
+                    );
+                    if let (Some(compressed), Some(tx)) = (compressed, tx) {
+                        compressed.products(device, index, samples, directions, tdy, tx, products, accumulate);
+                    }
+                }
                 (Layer::Conv(_), None) => unreachable!("every conv block has route codes"),
             }
         }

@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::Path;
 
-/// Stores `state` (vectors of length `dimension`); `fingerprint` says what it belongs to.
+/// Stores `state`; `fingerprint` says what it belongs to.
 ///
 /// # Errors
 /// [`Error::File`] if it cannot be written.
-pub fn write_state<T>(path: &Path, state: &SolverState<T>, dimension: usize, fingerprint: &str) -> Result<()>
+pub fn write_state<T>(path: &Path, state: &SolverState<T>, fingerprint: &str) -> Result<()>
 where
     T: Scalar,
     TensorData: From<Vec<T>>,
 {
     let mut file = TensorFile::default();
     let mut vectors = |name: &str, values: &[T]| {
-        file.insert(name, &[values.len() / dimension, dimension], values.to_vec());
+        file.insert(name, &[values.len() / state.dimension, state.dimension], values.to_vec());
     };
     vectors("basis", &state.basis);
     vectors("next", &state.next);
@@ -60,11 +60,14 @@ pub fn read_state<T: Scalar>(path: &Path, fingerprint: &str) -> Result<SolverSta
     let wide = |name: &str| -> Result<Vec<f64>> { Ok(file.get(name)?.data.to_f64()) };
     // f32 to f64 and back is exact.
     let vectors = |Tensor { data, .. }: &Tensor| data.to_f64().into_iter().map(T::from_f64).collect();
+    let next = file.get("next")?;
+    let &[_, dimension] = &next.shape[..] else { return Err(Error::file(path, "its next block is broken")) };
     let scales = wide("scale")?;
     let [scale, norm] = scales[..] else { return Err(Error::file(path, "its scale is broken")) };
     Ok(SolverState {
+        dimension,
         basis: vectors(file.get("basis")?),
-        next: vectors(file.get("next")?),
+        next: vectors(next),
         projected: wide("projected")?,
         coupling: wide("coupling")?,
         noise: wide("noise")?,

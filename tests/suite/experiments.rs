@@ -69,7 +69,8 @@ impl Landscape for Quadratic {
         assert!(state.is_none());
         let solution = eigen::solve(self, options, monitor)?;
         let evaluation = Evaluation { loss: self.loss(theta), accuracy: 0.0 };
-        Ok(Spectrum { solution, gradient: self.gradient(theta), evaluation, block: options.block, seconds: 0.0 })
+        let (gradient, block, dimension) = (self.gradient(theta), options.block, theta.len());
+        Ok(Spectrum { solution, gradient, evaluation, block, dimension, seconds: 0.0 })
     }
 
     fn jets(&mut self, theta: &[f32], directions: &[&[f32]]) -> Result<Vec<Jet>> {

@@ -53,6 +53,15 @@ fn dense_kernels_agree_with_the_twin() {
 }
 
 #[test]
+fn products_of_matrices_agree_with_the_twin() {
+    for case in MULTIPLY_CASES {
+        let twin = multiply(&CpuDevice::<f64>::new(), case);
+        agree(&format!("{case:?}"), &multiply(gpu(), case), &twin);
+        agree(&format!("portable, {case:?}"), &multiply(portable_gpu(), case), &twin);
+    }
+}
+
+#[test]
 fn loss_kernels_agree_with_the_twin() {
     for case in LOSS_CASES {
         agree(&format!("{case:?}"), &loss(gpu(), case), &loss(&CpuDevice::<f64>::new(), case));
@@ -86,6 +95,7 @@ fn work_too_long_for_one_submission_is_cut_and_gives_the_same_bits() {
     for case in &DENSE_CASES[1..4] {
         same(format!("{case:?}"), &dense(&hasty, *case), &dense(gpu(), *case));
     }
+    same("multiply".into(), &multiply(&hasty, MULTIPLY_CASES[2]), &multiply(gpu(), MULTIPLY_CASES[2]));
     same("vectors".into(), &vectors(&hasty, VECTOR_CASES[4]), &vectors(gpu(), VECTOR_CASES[4]));
 }
 
@@ -107,6 +117,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("dense_backward_input", "o < layer.end", "o + 1u < layer.end"),
     ("dense_tangent_backward_weights", "group.z * layer.samples * layer.outputs", "0u"),
     ("dense_tangent_backward_input", "(1u + group.z) * layer.outputs", "layer.outputs"),
+    ("multiply", "term < multiply.end {", "false {"),
     ("pack", "(slot - 1u) * pack.pitch", "slot * pack.pitch"),
     ("relu_mask", "y[i] > 0.0", "y[i] >= 0.0"),
     ("column_sums", "n = layer.begin", "n = 1u"),
@@ -134,6 +145,7 @@ fn a_fault_in_any_kernel_is_seen() {
         loss(&twin, LOSS_CASES[2]),
         rmsprop(&twin, 64),
         vectors(&twin, VECTOR_CASES[4]),
+        multiply(&twin, MULTIPLY_CASES[1]),
     ];
     for &(kernel, from, to) in FAULTS {
         let faulty = GpuDevice::open_patched(None, &|name, source| {
@@ -150,6 +162,7 @@ fn a_fault_in_any_kernel_is_seen() {
             _ if kernel.starts_with("loss") => compare(&loss(&faulty, LOSS_CASES[2]), &twins[2]),
             "rmsprop" => compare(&rmsprop(&faulty, 64), &twins[3]),
             "gram" | "update" | "combine" => compare(&vectors(&faulty, VECTOR_CASES[4]), &twins[4]),
+            "multiply" => compare(&multiply(&faulty, MULTIPLY_CASES[1]), &twins[5]),
             _ => compare(&dense(&faulty, DENSE_CASES[3]), &twins[1]),
         };
         let message = result.expect_err(&format!("{kernel}: {from:?} -> {to:?} was not noticed"));
@@ -196,6 +209,7 @@ fn two_runs_give_the_same_bits() {
         out.extend(dense(gpu(), DENSE_CASES[3]));
         out.extend(loss(gpu(), LOSS_CASES[3]));
         out.extend(vectors(gpu(), VECTOR_CASES[4]));
+        out.extend(multiply(gpu(), MULTIPLY_CASES[2]));
         out.into_iter().flat_map(|output| output.values).map(f64::to_bits).collect::<Vec<_>>()
     };
     assert_eq!(all(), all());

@@ -4,6 +4,7 @@ use crate::support::*;
 use eigenscope::data::{ImageShape, Samples};
 use eigenscope::device::cpu::CpuDevice;
 use eigenscope::device::{Device, Scalar};
+use eigenscope::eigen::SymmetricOperator;
 use eigenscope::network::Network;
 use eigenscope::objective::Objective;
 use proptest::prelude::*;
@@ -68,6 +69,73 @@ fn check_bits<D: Device>(device: &D) {
     let bits = |p: &[Vec<D::Scalar>]| p.concat().iter().map(|x| x.widen().to_bits()).collect::<Vec<_>>();
     assert!(bits(&reference) == bits(&products(device, &problem, &vectors, 5, usize::MAX, 3)), "two runs differ");
     assert!(bits(&reference) == bits(&products(device, &problem, &vectors, 5, 0, 3)), "recomputing changes bits");
+}
+
+/// The compression: `E c` for coordinates c, `H E c` by the Hessian's own products, and `E C c`, where C is the compression.
+///
+/// Two dense layers are compressed, in three chunks of samples of which the last is smaller.
+fn check_compression<D: Device>(device: &D, memory: usize, tolerance: f64) {
+    let shape = ImageShape { channels: 2, height: 11, width: 13 };
+    let network = Network::parse("conv 3x3 6, dense 60, dense 50, dense 10", shape, 10).unwrap();
+    let theta = cast(&seeded_theta(&network, 6, 0.1));
+    let objective = Objective::new(device, &network, &noise_samples(shape, 9, 10, 8), 4).unwrap();
+    let mut hessian = objective.linearize(&upload(device, &theta), memory).unwrap();
+    let mut compression = hessian.compression().unwrap().expect("9 samples span little of both layers");
+    let m = compression.dimension();
+    assert_eq!(m, network.dim() - 180 * 60 - 60 * 50 + 9 * (180 + 60) + 9 * (60 + 50));
+    // The first product takes away what stands for nothing; a second keeps to the subspace.
+    let directions: Vec<Vec<D::Scalar>> = (70..73).map(|seed| direction(seed, m)).collect();
+    let mut images = device.zeros(3 * m).unwrap();
+    compression.apply(3, &upload(device, &directions.concat()), &mut images).unwrap();
+    let mut again = device.zeros(3 * m).unwrap();
+    compression.apply(3, &images, &mut again).unwrap();
+    let rows = |buffer| -> Vec<Vec<D::Scalar>> {
+        device.read(buffer, 0..3 * m).unwrap().chunks(m).map(<[D::Scalar]>::to_vec).collect()
+    };
+    let (images, again) = (rows(&images), rows(&again));
+    let size = |v: &[D::Scalar]| norm(v.iter().map(|x| x.widen()));
+    for (v, w, hv, hw) in [(0, 1, &images, &images), (1, 2, &images, &images)] {
+        let (vhw, whv) = (dot(&directions[v], &hw[w]), dot(&directions[w], &hv[v]));
+        let scale = size(&directions[v]) * size(&hw[w]);
+        assert!((vhw - whv).abs() <= tolerance * scale, "v'Cw = {vhw}, w'Cv = {whv}");
+    }
+    let mut lift = |vectors: &[Vec<D::Scalar>]| -> Vec<Vec<D::Scalar>> {
+        compression.lift(&vectors.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap()
+    };
+    let (lifted, lifted_images, lifted_again) = (lift(&directions), lift(&images), lift(&again));
+    for (lifted, coordinates) in lifted_images.iter().zip(&images) {
+        let (a, b) = (size(lifted), size(coordinates));
+        assert!((a / b - 1.0).abs() <= tolerance, "{b} became {a} long");
+    }
+    assert!(size(&lifted[0]) < 0.999 * size(&directions[0]), "a random vector has a part that stands for nothing");
+    for (vectors, ours) in [(&lifted, &lifted_images), (&lifted_images, &lifted_again)] {
+        for (product, ours) in hessian.hvp_host(vectors).unwrap().iter().zip(ours) {
+            let error = relative_error(ours, &product.iter().map(|x| x.widen()).collect::<Vec<_>>());
+            assert!(error <= tolerance, "in the coordinates a product differs by {error}");
+        }
+    }
+}
+
+#[test]
+fn the_compression_is_the_hessian_in_other_coordinates() {
+    for memory in [usize::MAX, 0] {
+        check_compression(&CpuDevice::<f64>::new(), memory, 1e-13);
+        check_compression(&CpuDevice::<f32>::new(), memory, 4e-6);
+    }
+}
+
+#[test]
+fn the_compression_is_the_hessian_on_a_gpu_too() {
+    check_compression(gpu(), usize::MAX, 4e-6);
+    check_compression(portable_gpu(), 0, 4e-6);
+}
+
+#[test]
+fn many_samples_are_not_compressed() {
+    let device = CpuDevice::<f64>::new();
+    let (network, theta, samples) = problem();
+    let objective = Objective::new(&device, &network, &samples, 23).unwrap();
+    assert!(objective.linearize_host(&theta, None).unwrap().compression().unwrap().is_none());
 }
 
 #[test]

@@ -132,6 +132,11 @@ impl<'a, T> MatMut<'a, T> {
     pub fn row_count(&self) -> usize {
         self.rows
     }
+
+    /// Number of columns.
+    pub fn column_count(&self) -> usize {
+        self.columns
+    }
 }
 
 /// Matrices of one shape, `pitch` scalars apart, to be written.
@@ -210,12 +215,8 @@ impl<T: Scalar> MatMut<'_, T> {
         self.gemm(lhs, rhs, true, scale);
     }
 
-    /// `self = lhs rhs`, or `+=` if `accumulate`, on one thread.
-    pub fn product(&mut self, lhs: Mat<'_, T>, rhs: Mat<'_, T>, accumulate: bool) {
-        self.gemm(lhs, rhs, accumulate, T::one());
-    }
-
-    fn gemm(&mut self, lhs: Mat<'_, T>, rhs: Mat<'_, T>, accumulate: bool, scale: T) {
+    /// `self = scale lhs rhs`, or `+=` if `accumulate`, on one thread.
+    pub fn gemm(&mut self, lhs: Mat<'_, T>, rhs: Mat<'_, T>, accumulate: bool, scale: T) {
         assert_eq!((self.rows, self.columns, lhs.columns), (lhs.rows, rhs.columns, rhs.rows), "shapes of a product");
         // SAFETY: all three views were checked to lie inside their slices when they were made, and `self` is exclusive.
         unsafe {

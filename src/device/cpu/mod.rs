@@ -116,6 +116,10 @@ impl<T: Scalar> Device for CpuDevice<T> {
         dense::tangent_backward(layer, call);
     }
 
+    fn multiply(&self, call: Multiply<'_, Self>) {
+        dense::multiply(call);
+    }
+
     fn loss_forward(&self, call: LossForward<'_, Self>) {
         loss::forward(call);
     }

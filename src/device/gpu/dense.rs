@@ -138,27 +138,45 @@ pub(super) fn forward(gpu: &GpuDevice, d: &Dense, call: DenseForward<'_, GpuDevi
 
 pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevice>) {
     let [w, x, y] = sizes(d, call.samples);
-    assert_parameters(d, call.theta, call.vectors, call.directions);
     let inputs = call.samples * d.inputs;
-    call.x.holds("x", inputs);
-    if let Some(tx) = call.tx {
-        tx.holds("tx", call.directions * inputs);
-    }
+    let tangents = |tx: &Buffer| tx.holds("tx", call.directions * inputs);
+    call.tx.into_iter().for_each(tangents);
     call.y.holds("y", call.samples * d.outputs);
     call.ty.holds("ty", call.directions * call.samples * d.outputs);
+    let (tb, y_raw, ty) = (&call.vectors.raw, &call.y.raw, &call.ty.raw);
+    let Some(x_values) = call.x else {
+        // `W tx` is a forward pass of all directions' samples.
+        let tx = call.tx.expect("a tangent needs x or tx");
+        assert_parameters(d, call.theta, call.theta, 1);
+        call.vectors.holds("vectors", (call.directions - 1) * d.pitch + d.bias + d.outputs);
+        for directions in gpu.groups(call.directions, inputs.next_multiple_of(4 * call.samples)) {
+            let order = Order::sums_first(directions.len() * call.samples, d.inputs);
+            let xt = gpu.queue.scratch(Scratch::Packed, order.len());
+            order.pack(gpu, Operand { one_offset: directions.start * inputs, ..primal(&tx.raw) }, 0, &xt);
+            let forward = Split::new(d, directions.len() * call.samples, 0..1);
+            let partials = gpu.queue.scratch(Scratch::Second, forward.partials());
+            let scalars = w + directions.len() * (x + y);
+            forward.run(gpu, Kernel::DenseForward, false, scalars, &[&call.theta.raw, &xt, &partials]);
+            let sum = Split { samples: call.samples, directions, accumulate: true, ..forward };
+            sum.sum(gpu, Kernel::DenseTangentSum, &[tb, &partials, y_raw, ty]);
+        }
+        return;
+    };
+    assert_parameters(d, call.theta, call.vectors, call.directions);
+    x_values.holds("x", inputs);
     let order = Order::sums_first(call.samples, d.inputs);
     for directions in gpu.groups(call.directions, order.len()) {
         let slots = call.tx.map_or(0, |_| directions.len());
         let xt = gpu.queue.scratch(Scratch::Packed, (1 + slots) * order.len());
-        let tx = &call.tx.unwrap_or(call.x).raw;
-        let from = Operand { many: tx, many_offset: directions.start * inputs, pitch: inputs, ..primal(&call.x.raw) };
+        let tx = &call.tx.unwrap_or(x_values).raw;
+        let from = Operand { many: tx, many_offset: directions.start * inputs, pitch: inputs, ..primal(&x_values.raw) };
         order.pack(gpu, from, slots, &xt);
         let split = Split::new(d, call.samples, directions.clone());
         let partials = gpu.queue.scratch(Scratch::Second, split.partials());
         let scalars = (1 + directions.len()) * (w + x) + directions.len() * y;
         let buffers = [&call.theta.raw, &call.vectors.raw, &*xt, &*partials];
         split.run(gpu, Kernel::DenseTangent, call.tx.is_none(), scalars, &buffers);
-        split.sum(gpu, Kernel::DenseTangentSum, &[&call.vectors.raw, &partials, &call.y.raw, &call.ty.raw]);
+        split.sum(gpu, Kernel::DenseTangentSum, &[tb, &partials, y_raw, ty]);
     }
 }
 
@@ -172,13 +190,15 @@ struct Split<'a> {
     tiles: [usize; 2],
     slice: usize,
     slices: usize,
+    /// Whether the results are added to.
+    accumulate: bool,
 }
 
 impl<'a> Split<'a> {
     fn new(d: &'a Dense, samples: usize, directions: Range<usize>) -> Self {
         let tiles = [samples.div_ceil(TILE_COLUMNS), d.outputs.div_ceil(TILE_ROWS)];
         let (slice, slices) = split(d.inputs, tiles[0] * tiles[1] * WORKGROUP * directions.len());
-        Self { d, samples, directions, tiles, slice, slices }
+        Self { d, samples, directions, tiles, slice, slices, accumulate: false }
     }
 
     /// Length of the partial sums (slices, directions, N, O).
@@ -192,7 +212,7 @@ impl<'a> Split<'a> {
             directions: to_u32(self.directions.len()),
             slice: to_u32(self.slice),
             slices: to_u32(self.slices),
-            ..params(self.d, self.samples)
+            ..accumulating(self.d, self.samples, self.accumulate)
         }
     }
 
@@ -252,54 +272,70 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
     sum_bias(gpu, d, accumulating(d, call.samples, call.accumulate), 1, dz, call.gradient);
     if let Some(dx) = call.dx {
         dx.holds("dx", call.samples * d.inputs);
-        let order = Order::rows_last(call.samples, d.outputs);
-        let dzt = gpu.queue.scratch(Scratch::Packed, order.len());
-        order.pack(gpu, primal(&dz.raw), 0, &dzt);
-        Product {
-            kernel: Kernel::DenseBackwardInput,
-            first_layer: false,
-            terms: d.outputs,
-            products: 1,
-            scalars: w + x + y,
-            params: params(d, call.samples),
-            buffers: &[&call.theta.raw, &dzt, &dx.raw],
-            rows: call.samples,
-            columns: d.inputs,
-            directions: 0..1,
-        }
-        .run(gpu);
+        input(gpu, d, call.theta, call.samples, dz, dx, false);
     }
+}
+
+/// `dx = dz W`, or `+=`.
+fn input(gpu: &GpuDevice, d: &Dense, theta: &Buffer, samples: usize, dz: &Buffer, dx: &mut Buffer, accumulate: bool) {
+    let [w, x, y] = sizes(d, samples);
+    assert_parameters(d, theta, theta, 1);
+    let order = Order::rows_last(samples, d.outputs);
+    let dzt = gpu.queue.scratch(Scratch::Packed, order.len());
+    order.pack(gpu, primal(&dz.raw), 0, &dzt);
+    Product {
+        kernel: Kernel::DenseBackwardInput,
+        first_layer: false,
+        terms: d.outputs,
+        products: 1,
+        scalars: w + (1 + usize::from(accumulate)) * x + y,
+        params: accumulating(d, samples, accumulate),
+        buffers: &[&theta.raw, &dzt, &dx.raw],
+        rows: samples,
+        columns: d.inputs,
+        directions: 0..1,
+    }
+    .run(gpu);
 }
 
 pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBackward<'_, GpuDevice>) {
     let [w, x, y] = sizes(d, call.samples);
-    assert_parameters(d, call.theta, call.vectors, call.directions);
-    assert_parameters(d, call.theta, call.products, call.directions);
-    call.x.holds("x", call.samples * d.inputs);
-    let tx = call.tx.unwrap_or(call.x);
-    if call.tx.is_some() {
-        tx.holds("tx", call.directions * call.samples * d.inputs);
-    }
     let outputs = call.samples * d.outputs;
-    call.dz.holds("dz", outputs);
     mask(gpu, d, call.samples, call.directions, call.y, call.tdy);
     let tdz = &*call.tdy;
-    Product {
-        kernel: Kernel::DenseTangentBackwardWeights,
-        first_layer: call.tx.is_none(),
-        terms: call.samples,
-        products: 1 + usize::from(call.tx.is_some()),
-        scalars: (1 + call.directions) * (x + y) + (1 + usize::from(call.accumulate)) * call.directions * w,
-        params: accumulating(d, call.samples, call.accumulate),
-        buffers: &[&call.x.raw, &tx.raw, &call.dz.raw, &tdz.raw, &call.products.raw],
-        rows: d.outputs,
-        columns: d.inputs,
-        directions: 0..call.directions,
+    if let Some(x_values) = call.x {
+        assert_parameters(d, call.theta, call.vectors, call.directions);
+        assert_parameters(d, call.theta, call.products, call.directions);
+        x_values.holds("x", call.samples * d.inputs);
+        let tx = call.tx.unwrap_or(x_values);
+        if call.tx.is_some() {
+            tx.holds("tx", call.directions * call.samples * d.inputs);
+        }
+        call.dz.holds("dz", outputs);
+        Product {
+            kernel: Kernel::DenseTangentBackwardWeights,
+            first_layer: call.tx.is_none(),
+            terms: call.samples,
+            products: 1 + usize::from(call.tx.is_some()),
+            scalars: (1 + call.directions) * (x + y) + (1 + usize::from(call.accumulate)) * call.directions * w,
+            params: accumulating(d, call.samples, call.accumulate),
+            buffers: &[&x_values.raw, &tx.raw, &call.dz.raw, &tdz.raw, &call.products.raw],
+            rows: d.outputs,
+            columns: d.inputs,
+            directions: 0..call.directions,
+        }
+        .run(gpu);
     }
-    .run(gpu);
+    call.products.holds("products", (call.directions - 1) * d.pitch + d.bias + d.outputs);
     sum_bias(gpu, d, accumulating(d, call.samples, call.accumulate), call.directions, tdz, call.products);
     let Some(tdx) = call.tdx else { return };
     tdx.holds("tdx", call.directions * call.samples * d.inputs);
+    if call.x.is_none() {
+        // `tdz W` is a backward pass of all directions' samples.
+        let samples = call.directions * call.samples;
+        input(gpu, d, call.theta, samples, tdz, tdx, true);
+        return;
+    }
     let order = Order::rows_last(call.samples, d.outputs);
     for directions in gpu.groups(call.directions, order.len()) {
         let dzt = gpu.queue.scratch(Scratch::Packed, (1 + directions.len()) * order.len());

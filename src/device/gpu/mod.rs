@@ -10,6 +10,7 @@ mod conv;
 mod dense;
 mod geometry;
 mod loss;
+mod multiply;
 mod pace;
 mod pack;
 mod profile;
@@ -226,6 +227,10 @@ impl Device for GpuDevice {
 
     fn dense_tangent_backward(&self, layer: &Dense, call: DenseTangentBackward<'_, Self>) {
         dense::tangent_backward(self, layer, call);
+    }
+
+    fn multiply(&self, call: Multiply<'_, Self>) {
+        multiply::multiply(self, call);
     }
 
     fn loss_forward(&self, call: LossForward<'_, Self>) {

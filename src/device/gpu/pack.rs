@@ -59,7 +59,8 @@ impl Order {
         Self { padded_inner: rows.next_multiple_of(TILE_ROWS), ..Self::transposed(rows, columns) }
     }
 
-    fn transposed(rows: usize, columns: usize) -> Self {
+    /// An (N, I) matrix as (I, N).
+    pub fn transposed(rows: usize, columns: usize) -> Self {
         Self {
             outer: columns,
             inner: rows,

@@ -1,6 +1,6 @@
 //! The table of kernels: WGSL source, bindings in order, size of the immediates.
 
-use super::{conv, dense, loss, pack, profile, vectors};
+use super::{conv, dense, loss, multiply, pack, profile, vectors};
 
 /// How a kernel uses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,7 @@ kernels! {
     DenseBackwardInput "dense_backward_input" dense::Params, Read Read Write;
     DenseTangentBackwardWeights "dense_tangent_backward_weights" dense::Params, Read Read Read Read Write;
     DenseTangentBackwardInput "dense_tangent_backward_input" dense::Params, Read Read Read Write;
+    Multiply "multiply" multiply::Params, Read Read Write;
     Pack "pack" pack::Params, Read Read Write;
     ReluMask "relu_mask" dense::Params, Read Write;
     ColumnSums "column_sums" dense::Params, Read Write;

@@ -3,7 +3,7 @@
 use eigenscope::device::{
     Columns, ColumnsMut, Combine, ConvBackward, ConvForward, ConvTangent, ConvTangentBackward, DenseBackward,
     DenseForward, DenseTangent, DenseTangentBackward, Device, Gram, LossBackward, LossForward, LossTangent,
-    LossTangentBackward, RmsPropStep, Scalar, Update,
+    LossTangentBackward, Matrices, MatricesMut, Multiply, RmsPropStep, Scalar, Store, Update,
 };
 use eigenscope::network::{Conv, Dense};
 
@@ -214,7 +214,7 @@ pub fn dense<D: Device>(device: &D, case: DenseCase) -> Vec<Output> {
             directions,
             theta: &theta,
             vectors: &vectors,
-            x: &x,
+            x: Some(&x),
             tx: tx.as_ref(),
             y: &y,
             ty: &mut ty,
@@ -242,7 +242,7 @@ pub fn dense<D: Device>(device: &D, case: DenseCase) -> Vec<Output> {
                 directions,
                 theta: &theta,
                 vectors: &vectors,
-                x: &x,
+                x: Some(&x),
                 tx: tx.as_ref(),
                 y: &y,
                 dz: &dz,
@@ -255,6 +255,35 @@ pub fn dense<D: Device>(device: &D, case: DenseCase) -> Vec<Output> {
     }
 
     let block = directions * samples;
+    // Without the weights' part: ty and tdx are added to, and only the bias has products.
+    let mut added = Vec::new();
+    if let Some(tx) = &tx {
+        let mut ty = random(device, 15, block * outputs);
+        let (theta, vectors, y) = (&theta, &vectors, &y);
+        let call = DenseTangent { samples, directions, theta, vectors, x: None, tx: Some(tx), y, ty: &mut ty };
+        device.dense_tangent(&layer, call);
+        added.push(Output::sum(device, "dense_tangent ty, added to", &ty, block * outputs, 2 * inputs));
+        let (mut tdx, mut products) = (random(device, 16, block * inputs), random(device, 17, directions * pitch));
+        device.dense_tangent_backward(
+            &layer,
+            DenseTangentBackward {
+                samples,
+                directions,
+                theta,
+                vectors,
+                x: None,
+                tx: Some(tx),
+                y,
+                dz: &dz,
+                tdy: &mut tdz,
+                products: &mut products,
+                accumulate: true,
+                tdx: Some(&mut tdx),
+            },
+        );
+        added.push(Output::sum(device, "dense_tangent_backward tdx, added to", &tdx, block * inputs, 2 * outputs));
+        added.push(Output::sum(device, "dense_tangent_backward bias", &products, directions * pitch, samples));
+    }
     let mut out = vec![
         Output::sum(device, "dense_forward y", &y, samples * outputs, inputs),
         Output::sum(device, "dense_tangent ty", &ty, block * outputs, 2 * inputs),
@@ -267,6 +296,47 @@ pub fn dense<D: Device>(device: &D, case: DenseCase) -> Vec<Output> {
     ];
     out.extend(dx.map(|dx| Output::sum(device, "dense_backward dx", &dx, samples * inputs, outputs)));
     out.extend(tdx.map(|tdx| Output::sum(device, "dense_tangent_backward tdx", &tdx, block * inputs, 2 * outputs)));
+    out.extend(added);
+    out
+}
+
+/// Directions, shape.
+pub type MultiplyCase = (usize, [usize; 3]);
+
+pub const MULTIPLY_CASES: [MultiplyCase; 6] = [
+    (1, [1, 1, 1]),
+    (3, [5, 7, 3]),
+    (2, [33, 18, 70]),
+    (1, [16, 64, 256]),
+    (2, [17, 5, 300]),
+    // Longer than one invocation may loop.
+    (1, [2, 70_001, 3]),
+];
+
+/// Operands in both orders, the same or another in each direction, and all that can become of a product.
+pub fn multiply<D: Device>(device: &D, (directions, shape): MultiplyCase) -> Vec<Output> {
+    let [rows, terms, columns] = shape;
+    let (a_pitch, b_pitch, pitch) = (rows * terms + 3, terms * columns + 1, rows * columns + 2);
+    let a = random(device, 1, 2 + directions * a_pitch);
+    let b = random(device, 2, 5 + directions * b_pitch);
+    let mut out = Vec::new();
+    for (case, (a_turned, b_turned)) in
+        [(false, false), (true, false), (false, true), (true, true)].into_iter().enumerate()
+    {
+        for (same, store) in [(case % 2 == 0, Store::Set), (case % 2 == 1, Store::Add), (case < 2, Store::Subtract)] {
+            let place = |buffer, offset, pitch, transposed| Matrices { buffer, offset, pitch, transposed };
+            let mut c = random(device, 3, 4 + directions * pitch);
+            device.multiply(Multiply {
+                directions,
+                shape,
+                a: place(&a, 2, if same { 0 } else { a_pitch }, a_turned),
+                b: place(&b, 5, if same { b_pitch } else { 0 }, b_turned),
+                c: MatricesMut { buffer: &mut c, offset: 4, pitch },
+                store,
+            });
+            out.push(Output::sum(device, "multiply", &c, 4 + directions * pitch, terms));
+        }
+    }
     out
 }
 

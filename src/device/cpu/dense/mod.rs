@@ -3,7 +3,7 @@
 mod gated;
 mod products;
 
-pub(super) use products::forward;
+pub(super) use products::{forward, multiply};
 
 use super::CpuDevice;
 use super::matrix::{Mat, MatMut, MatsMut};
@@ -32,10 +32,14 @@ pub(super) fn tangent_backward<T: Scalar>(layer: &Dense, call: DenseTangentBackw
     if gated::pays(layer) { gated::tangent_backward(layer, call) } else { products::tangent_backward(layer, call) }
 }
 
-/// The layer's `(weight, bias)` in direction `k` of a block of parameter vectors.
-fn tensors<'a, T>(layer: &Dense, block: &'a [T], k: usize) -> (Mat<'a, T>, &'a [T]) {
-    let vector = &block[k * layer.pitch..];
-    (Mat::new(&vector[layer.weight..], layer.outputs, layer.inputs), &vector[layer.bias..layer.bias + layer.outputs])
+/// The layer's weight in direction `k` of a block of parameter vectors.
+fn weights<'a, T>(layer: &Dense, block: &'a [T], k: usize) -> Mat<'a, T> {
+    Mat::new(&block[k * layer.pitch + layer.weight..], layer.outputs, layer.inputs)
+}
+
+/// The same of its bias.
+fn bias<'a, T>(layer: &Dense, block: &'a [T], k: usize) -> &'a [T] {
+    &block[k * layer.pitch + layer.bias..][..layer.outputs]
 }
 
 /// The layer's weights, to be written, in each of a block of `directions` parameter vectors.
@@ -111,13 +115,20 @@ mod tests {
         let tx = has_tx.then_some(&all_tx);
         let y = &y.to_vec();
 
-        let run = |kernel: fn(&Dense, DenseTangent<'_, Cpu<f64>>)| {
-            let mut ty = vec![f64::NAN; directions * samples * outputs];
-            let (theta, vectors, x) = (&theta, &vectors, &x);
+        let run = |x, kernel: fn(&Dense, DenseTangent<'_, Cpu<f64>>)| {
+            // What is there is replaced, or added to.
+            let mut ty = noise(directions * samples * outputs, 10);
+            let (theta, vectors) = (&theta, &vectors);
             kernel(&layer, DenseTangent { samples, directions, theta, vectors, x, tx, y, ty: &mut ty });
             ty
         };
-        assert_close(&format!("ty, {what}"), &run(gated::tangent), &run(products::tangent));
+        let whole = run(Some(&x), gated::tangent);
+        assert_close(&format!("ty, {what}"), &whole, &run(Some(&x), products::tangent));
+        if has_tx {
+            let added = run(None, gated::tangent);
+            assert_close(&format!("ty, added to, {what}"), &added, &run(None, products::tangent));
+            assert!(added != whole || y.iter().all(|&y| y <= 0.0));
+        }
 
         let mut dz = noise(samples * outputs, 5);
         mask(&layer, y, &mut dz);
@@ -139,9 +150,9 @@ mod tests {
 
         let mut tdz = noise(directions * samples * outputs, 7);
         tdz.chunks_mut(samples * outputs).for_each(|tdz| mask(&layer, y, tdz));
-        let run = |kernel: fn(&Dense, DenseTangentBackward<'_, Cpu<f64>>)| {
-            let (mut all, mut tdx, mut tdy) = (noise(directions * pitch, 8), vec![f64::NAN; all_tx.len()], tdz.clone());
-            let (theta, vectors, x, dz) = (&theta, &vectors, &x, &dz);
+        let run = |x, kernel: fn(&Dense, DenseTangentBackward<'_, Cpu<f64>>)| {
+            let (mut all, mut tdx, mut tdy) = (noise(directions * pitch, 8), noise(all_tx.len(), 11), tdz.clone());
+            let (theta, vectors, dz) = (&theta, &vectors, &dz);
             let (tdy, products, tdx_out) = (&mut tdy, &mut all, has_tx.then_some(&mut tdx));
             let call = DenseTangentBackward {
                 samples,
@@ -160,10 +171,12 @@ mod tests {
             kernel(&layer, call);
             (all, tdx)
         };
-        let (ours, expected) = (run(gated::tangent_backward), run(products::tangent_backward));
-        assert_close(&format!("products, {what}"), &ours.0, &expected.0);
-        if has_tx {
-            assert_close(&format!("tdx, {what}"), &ours.1, &expected.1);
+        for x in [Some(&x), None].into_iter().take(1 + usize::from(has_tx)) {
+            let (ours, expected) = (run(x, gated::tangent_backward), run(x, products::tangent_backward));
+            assert_close(&format!("products, {what}"), &ours.0, &expected.0);
+            if has_tx {
+                assert_close(&format!("tdx, {what}"), &ours.1, &expected.1);
+            }
         }
     }
 

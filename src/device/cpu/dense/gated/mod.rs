@@ -18,7 +18,7 @@
 mod gates;
 mod kernels;
 
-use super::{Cpu, Mat, MatsMut, for_each_block, matrices_mut, tensors, weights_mut};
+use super::{Cpu, Mat, MatsMut, bias, for_each_block, matrices_mut, weights, weights_mut};
 use crate::device::cpu::ahead::prefetch;
 use crate::device::cpu::arena::{room, with_arena, written, zeroed, zeros};
 use crate::device::cpu::simd::{CHANNELS, arch};
@@ -50,20 +50,21 @@ pub(super) fn pays(layer: &Dense) -> bool {
 }
 
 pub(super) fn tangent<T: Scalar>(layer: &Dense, call: DenseTangent<'_, Cpu<T>>) {
-    let x = Mat::new(call.x, call.samples, layer.inputs);
-    let (w, _) = tensors(layer, call.theta, 0);
-    let tw = |k| tensors(layer, call.vectors, k).0;
-    let tb = |k, o| tensors(layer, call.vectors, k).1[o];
+    let inputs = |x, k: usize| activations(x, k, call.samples, layer.inputs);
+    let w = weights(layer, call.theta, 0);
+    let tw = |k| weights(layer, call.vectors, k);
+    let tb = |k, o| bias(layer, call.vectors, k)[o];
     let ty = matrices_mut(call.ty, call.directions, call.samples, layer.outputs);
     with_arena(|arena| {
         let gates = Gates::new(arena, layer, call.samples, call.y);
         let order = gates.by_similarity(arena);
-        match call.tx {
-            Some(tx) => {
-                let tx = |k| Mat::new(&tx[k * call.samples * layer.inputs..], call.samples, layer.inputs);
-                dots(ty, &gates, &order, |k| [tw(k), w], |k| [x, tx(k)], tb);
+        match (call.x, call.tx) {
+            (Some(x), Some(tx)) => {
+                dots(ty, false, &gates, &order, |k| [tw(k), w], |k| [inputs(x, 0), inputs(tx, k)], tb);
             }
-            None => dots(ty, &gates, &order, |k| [tw(k)], |_| [x], tb),
+            (Some(x), None) => dots(ty, false, &gates, &order, |k| [tw(k)], |_| [inputs(x, 0)], tb),
+            (None, Some(tx)) => dots(ty, true, &gates, &order, |_| [w], |k| [inputs(tx, k)], tb),
+            (None, None) => panic!("a tangent needs x or tx"),
         }
     });
 }
@@ -71,7 +72,7 @@ pub(super) fn tangent<T: Scalar>(layer: &Dense, call: DenseTangent<'_, Cpu<T>>) 
 /// With `dy` masked already, and the bias done.
 pub(super) fn backward<T: Scalar>(layer: &Dense, call: DenseBackward<'_, Cpu<T>>) {
     let x = Mat::new(call.x, call.samples, layer.inputs);
-    let (w, _) = tensors(layer, call.theta, 0);
+    let w = weights(layer, call.theta, 0);
     let dz = Mat::new(call.dy, call.samples, layer.outputs);
     let dw = weights_mut(layer, call.gradient, 1);
     with_arena(|arena| {
@@ -87,35 +88,49 @@ pub(super) fn backward<T: Scalar>(layer: &Dense, call: DenseBackward<'_, Cpu<T>>
 
 /// With `tdy` masked already, and the bias done.
 pub(super) fn tangent_backward<T: Scalar>(layer: &Dense, call: DenseTangentBackward<'_, Cpu<T>>) {
-    let (samples, directions) = (call.samples, call.directions);
-    let x = Mat::new(call.x, samples, layer.inputs);
-    let (w, _) = tensors(layer, call.theta, 0);
-    let dz = Mat::new(call.dz, samples, layer.outputs);
-    let tdz = |k| Mat::new(&call.tdy[k * samples * layer.outputs..], samples, layer.outputs);
-    let tdw = weights_mut(layer, call.products, directions);
+    let samples = call.samples;
+    let inputs = |x, k: usize| activations(x, k, samples, layer.inputs);
+    let w = weights(layer, call.theta, 0);
+    let dz = activations(call.dz, 0, samples, layer.outputs);
+    let tdz = |k| activations(&*call.tdy, k, samples, layer.outputs);
     with_arena(|arena| {
         let gates = Gates::new(arena, layer, samples, call.y);
-        match call.tx {
-            Some(tx) => {
-                let tx = |k| Mat::new(&tx[k * samples * layer.inputs..], samples, layer.inputs);
-                let (c, x) = (|k| [tdz(k), dz], |k| [x, tx(k)]);
-                sums(arena, tdw, Receivers::Units, call.accumulate, &gates, c, x);
+        if let Some(x) = call.x {
+            let tdw = weights_mut(layer, call.products, call.directions);
+            match call.tx {
+                Some(tx) => {
+                    let (c, x) = (|k| [tdz(k), dz], |k| [inputs(x, 0), inputs(tx, k)]);
+                    sums(arena, tdw, Receivers::Units, call.accumulate, &gates, c, x);
+                }
+                None => {
+                    sums(arena, tdw, Receivers::Units, call.accumulate, &gates, |k| [tdz(k)], |_| [inputs(x, 0)]);
+                }
             }
-            None => sums(arena, tdw, Receivers::Units, call.accumulate, &gates, |k| [tdz(k)], |_| [x]),
         }
         if let Some(tdx) = call.tdx {
-            let tdx = matrices_mut(tdx, directions, samples, layer.inputs);
-            let tw = |k| tensors(layer, call.vectors, k).0;
+            let tdx = matrices_mut(tdx, call.directions, samples, layer.inputs);
             let order = gates.by_similarity(arena);
-            sums(arena, tdx, Receivers::Samples(&order), false, &gates, |k| [tdz(k), dz], |k| [w, tw(k)]);
+            let receivers = Receivers::Samples(&order);
+            if call.x.is_some() {
+                let tw = |k| weights(layer, call.vectors, k);
+                sums(arena, tdx, receivers, false, &gates, |k| [tdz(k), dz], |k| [w, tw(k)]);
+            } else {
+                sums(arena, tdx, receivers, true, &gates, |k| [tdz(k)], |_| [w]);
+            }
         }
     });
 }
 
-/// `y_k[s][r] = bias(k, r) + sum over the N of weights(k)_r . x(k)_s` for the pairs that are on, zero for the others; samples
-/// are taken in the given order.
+/// The activations or adjoints (N, features) in direction `k` of a block of them.
+fn activations<T>(block: &[T], k: usize, samples: usize, features: usize) -> Mat<'_, T> {
+    Mat::new(&block[k * samples * features..], samples, features)
+}
+
+/// `y_k[s][r] = bias(k, r) + sum over the N of weights(k)_r . x(k)_s` for the pairs that are on, or `+=` if `accumulate`, and zero
+/// for the others; samples are taken in the given order.
 fn dots<'a, T: Scalar, const N: usize>(
     ys: MatsMut<'_, T>,
+    accumulate: bool,
     gates: &Gates,
     order: &[usize],
     weights: impl Fn(usize) -> [Mat<'a, T>; N] + Sync,
@@ -125,7 +140,7 @@ fn dots<'a, T: Scalar, const N: usize>(
     let columns = x(0)[0].column_count();
     let arch = arch();
     for_each_block(ys, UNITS, |k, start, mut y| {
-        let units = start..start + y.row(0).len();
+        let units = start..start + y.column_count();
         with_arena(|arena| {
             let teams = arena.alloc_slice_fill_iter(order.chunks(SAMPLES).map(|team| {
                 let list = gates.on_for_any(arena, team, units.clone()).into_bump_slice();
@@ -143,9 +158,10 @@ fn dots<'a, T: Scalar, const N: usize>(
             for (team, list, z) in teams {
                 for (i, &s) in team.iter().enumerate() {
                     let y = y.row(s);
+                    let before = arena.alloc_slice_copy(if accumulate { &*y } else { &[] });
                     y.fill(T::zero());
                     for (&unit, z) in list.iter().zip(&**z).filter(|(unit, _)| gates.is_on(s, start + **unit)) {
-                        y[unit] = z[i] + bias(k, start + unit);
+                        y[unit] = z[i] + bias(k, start + unit) + before.get(unit).copied().unwrap_or_default();
                     }
                 }
             }
