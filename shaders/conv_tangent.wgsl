@@ -11,7 +11,7 @@
 @group(0) @binding(3) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(4) var<storage, read_write> tp: array<f32>; // (K, N, OC, PH, PW)
 
-override first_layer: bool = false;
+override one_product: bool = false;
 
 fn store_row(direction: u32, oc: u32, item: u32, sums: vec4<f32>) {
     if oc >= layer.out_channels { return; }
@@ -50,14 +50,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var at = corner + ic * bordered_len() + ky * width;
             var left = vec2(images[at], images[at + width]);
             var tleft = vec2(0.0);
-            if !first_layer { tleft = vec2(images[tangents + at], images[tangents + at + width]); }
+            if !one_product { tleft = vec2(images[tangents + at], images[tangents + at + width]); }
             for (var kx = 0u; kx < layer.kernel; kx++) {
                 at += 1u;
                 let right = vec2(images[at], images[at + width]);
                 let window = vec4(left.x, right.x, left.y, right.y);
                 left = right;
                 let tw = weight_rows(vector + w, rows);
-                if first_layer {
+                if one_product {
                     sums = add_tile(sums, tw, window);
                 } else {
                     let tright = vec2(images[tangents + at], images[tangents + at + width]);

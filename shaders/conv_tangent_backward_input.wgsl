@@ -1,4 +1,4 @@
-// conv_tangent_backward_input.wgsl: tdx = W^T unroute(tdp) + tW^T unroute(dp).
+// conv_tangent_backward_input.wgsl: tdx = W^T unroute(tdp) + tW^T unroute(dp), or the first product alone.
 #import conv
 #import outer
 #import rows
@@ -12,6 +12,8 @@
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read> tdp: array<f32>; // (K, N, OC, PH, PW)
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>; // tdx (K, N, IC, H, W)
+
+override one_product: bool = false;
 
 // A pooled cell's adjoint, its tangent and its route code.
 struct Cell {
@@ -72,7 +74,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let lower_left = at_position(lower_cell, lower_bit + bit);
                 let adjoints = vec4(upper_left.x, upper_right.x, lower_left.x, lower_right.x);
                 let tadjoints = vec4(upper_left.y, upper_right.y, lower_left.y, lower_right.y);
-                sums = add_pair(sums, weight_rows(w, rows), tadjoints, weight_rows(vector + w, rows), adjoints);
+                if one_product {
+                    sums = add_tile(sums, weight_rows(w, rows), tadjoints);
+                } else {
+                    sums = add_pair(sums, weight_rows(w, rows), tadjoints, weight_rows(vector + w, rows), adjoints);
+                }
                 upper_right = upper_left;
                 lower_right = lower_left;
                 w += step;

@@ -1,4 +1,5 @@
-// conv_tangent_backward_weights.wgsl: partials of tdW = unroute(tdp) x^T + unroute(dp) tx^T and tdb = sum unroute(tdp).
+// conv_tangent_backward_weights.wgsl: partials of tdW = unroute(tdp) x^T + unroute(dp) tx^T, or the first product alone, and
+// tdb = sum unroute(tdp).
 #import conv
 #import outer
 #import rows
@@ -14,7 +15,7 @@
 @group(0) @binding(3) var<storage, read> tdp: array<f32>; // (K, N, OC, PH, PW)
 @group(0) @binding(4) var<storage, read_write> partials: array<f32>; // (slices, K, OC * IC * K * K + OC)
 
-override first_layer: bool = false;
+override one_product: bool = false;
 
 #row_adjoints adjoints dp route
 #row_adjoints tangent_adjoints tdp route
@@ -53,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             live = add_live(live, td);
             sums = add_window(sums, td, window_pixels(at + 2u * px, width));
         }
-        if first_layer { continue; }
+        if one_product { continue; }
         // The second product in a loop of its own: with both in one, AMD's scalar registers do not suffice.
         for (var px = 0u; px < pw; px++) {
             let d = adjoints(cell + px, cell + px, rows);

@@ -11,7 +11,7 @@
 @group(0) @binding(2) var<storage, read> xt: array<f32>; // (1 + K, I4, N): x and then tx (not in the first layer), transposed
 @group(0) @binding(3) var<storage, read_write> partials: array<f32>; // (slices, K, N, O)
 
-override first_layer: bool = false;
+override one_product: bool = false;
 
 // `direction` is the pair of slice and direction here.
 fn store(direction: u32, o: u32, n: u32, sum: f32) {
@@ -47,7 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sums = add_quads(sums, tangent_weights(vector + i, rows), four_columns(at));
     }
     // The second product in a loop of its own: with both in one, AMD's scalar registers do not suffice.
-    for (var i = begin; !first_layer && i < end; i += 4u) {
+    for (var i = begin; !one_product && i < end; i += 4u) {
         let at = tangents + i * layer.samples + column;
         sums = add_quads(sums, weights(weight + i, rows), four_columns(at));
     }

@@ -12,7 +12,7 @@
 @group(0) @binding(3) var<storage, read> tdz: array<f32>; // (K, N, O)
 @group(0) @binding(4) var<storage, read_write> products: array<f32>; // (K, pitch)
 
-override first_layer: bool = false;
+override one_product: bool = false;
 
 fn store(direction: u32, o: u32, i: u32, sum: f32) {
     if o >= layer.outputs || i >= layer.inputs { return; }
@@ -38,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var z = layer.begin * layer.outputs + row;
     var i = layer.begin * layer.inputs + column;
     var n = layer.begin;
-    for (; !first_layer && n + 1u < layer.end; n += 2u) {
+    for (; !one_product && n + 1u < layer.end; n += 2u) {
         let tz = outputs + z;
         let next_z = z + layer.outputs;
         let next_tz = tz + layer.outputs;
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     for (; n < layer.end; n++) {
         let tz = tangent_adjoints(outputs + z, rows);
-        if first_layer {
+        if one_product {
             sums = add_tile(sums, tz, columns(i));
         } else {
             sums = add_pair(sums, tz, columns(i), adjoints(z, rows), tangent_columns(inputs + i));

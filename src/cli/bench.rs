@@ -176,7 +176,9 @@ impl<'a, D: Device> Product<'a, D> {
     fn new(objective: &'a Objective<'a, D>, arguments: &HvpArguments) -> Result<Self> {
         let (device, network, block) = (objective.device(), objective.network(), arguments.block);
         let memory = arguments.device.memory().unwrap_or_else(|| device.default_memory());
-        let hessian = objective.linearize(&parameters(device, network, 0, 1)?, memory)?;
+        let mut hessian = objective.linearize(&parameters(device, network, 0, 1)?, memory)?;
+        // As for a spectrum.
+        hessian.prepare(usize::MAX)?;
         if block == 0 || block > hessian.max_directions() {
             return Err(Error::Usage(format!("--block must be from 1 to {}", hessian.max_directions())));
         }

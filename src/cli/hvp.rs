@@ -92,6 +92,7 @@ where
     let mut hessian = objective.linearize_host(&checkpoint.state.theta, arguments.device.memory())?;
     let vectors: Vec<Vec<D::Scalar>> =
         vectors.iter().map(|v| v.iter().map(|&x| D::Scalar::from_f64(x)).collect()).collect();
+    hessian.prepare(vectors.len())?;
     let products = hessian.hvp_host(&vectors)?;
     let mut file = TensorFile::default();
     file.insert("products", &[products.len(), dim], products.concat());

@@ -124,7 +124,8 @@ pub struct ConvBackward<'a, D: Device + ?Sized> {
     pub dx: Option<&'a mut D::Buffer>,
 }
 
-/// `tdz = unroute(tdp)`, `tdW = tdz x^T + dz tx^T`, `tdb = sum tdz`, `tdx = W^T tdz + tW^T dz`.
+/// `tdz = unroute(tdp)`, `tdW = tdz x^T + dz tx^T`, `tdb = sum tdz`, `tdx = W^T tdz + tW^T dz`. Without `dp`, the terms with `dz` are
+/// left out: a [`ConvCoupling`] has them.
 pub struct ConvTangentBackward<'a, D: Device + ?Sized> {
     /// Number of samples N.
     pub samples: usize,
@@ -140,8 +141,8 @@ pub struct ConvTangentBackward<'a, D: Device + ?Sized> {
     pub tx: Option<&'a D::Buffer>,
     /// Route codes (N, OC, H/2, W/2).
     pub route: &'a D::Codes,
-    /// Adjoint of the pooled values (N, OC, H/2, W/2); entries at dead outputs are ignored.
-    pub dp: &'a D::Buffer,
+    /// Adjoint of the pooled values (N, OC, H/2, W/2); entries at dead outputs are ignored. `None` where its terms are not wanted.
+    pub dp: Option<&'a D::Buffer>,
     /// Tangents of that adjoint (K, N, OC, H/2, W/2); entries at dead outputs are ignored.
     pub tdp: &'a D::Buffer,
     /// Output: Hessian-vector products (K, pitch), at this layer's weight and bias.
@@ -150,6 +151,22 @@ pub struct ConvTangentBackward<'a, D: Device + ?Sized> {
     pub accumulate: bool,
     /// Output: tangents of the adjoint of the input (K, N, IC, H, W); `None` in the first layer.
     pub tdx: Option<&'a mut D::Buffer>,
+}
+
+/// What two conv blocks' parameters have to do with each other through the adjoint of the second: with channels c between them,
+/// `tdW2[o, c] += sum_j M[j, o, c] t1[c, j]` and `td1[c, j] += sum_(o, taps) M[j, o, c] tW2[o, c]`.
+///
+/// `t1[c]` is the direction's part for the weights of channel c of the first block, and then its bias: J components.
+pub struct ConvCoupling<'a, D: Device + ?Sized> {
+    /// Number of directions K.
+    pub directions: usize,
+    /// `M` (J, OC, IC, K, K): for each of the J, an array as the second block's weight.
+    pub matrix: &'a D::Buffer,
+    /// Tangents of the parameters (K, pitch).
+    pub vectors: &'a D::Buffer,
+    /// Output: Hessian-vector products (K, pitch), which are added to, at the first block's weight and bias and the second's
+    /// weight.
+    pub products: &'a mut D::Buffer,
 }
 
 /// `y = W x + b`, then the ReLU if the layer has one.
@@ -534,6 +551,8 @@ pub trait Device: Sync {
     fn conv_backward(&self, layer: &Conv, call: ConvBackward<'_, Self>);
     /// See [`ConvTangentBackward`].
     fn conv_tangent_backward(&self, layer: &Conv, call: ConvTangentBackward<'_, Self>);
+    /// See [`ConvCoupling`]; `second` follows `first`.
+    fn conv_coupling(&self, first: &Conv, second: &Conv, call: ConvCoupling<'_, Self>);
     /// See [`DenseForward`].
     fn dense_forward(&self, layer: &Dense, call: DenseForward<'_, Self>);
     /// See [`DenseTangent`].

@@ -152,6 +152,7 @@ pub fn compute_spectrum<D: Device>(
     let start = Instant::now();
     let objective = Objective::new(device, request.network, request.subset, DEFAULT_CHUNK)?;
     let mut hessian = objective.linearize_host(request.theta, request.memory)?;
+    hessian.prepare(PRODUCTS_A_PAIR * (request.options.largest + request.options.smallest))?;
     let mut dimension = hessian.dim();
     let (mut solution, block) = match hessian.compression()? {
         Some(mut compression) => {
@@ -170,6 +171,9 @@ pub fn compute_spectrum<D: Device>(
     let seconds = state.map_or(0.0, |s| s.seconds) + start.elapsed().as_secs_f64();
     Ok(Spectrum { solution, gradient, evaluation: hessian.evaluation(), block, dimension, seconds })
 }
+
+/// Hessian-vector products that a pair takes, about (benches/RESULTS.md).
+const PRODUCTS_A_PAIR: usize = 5;
 
 /// The eigenpairs of an operator, and the vectors to a block that were used.
 fn pairs<D: Device>(

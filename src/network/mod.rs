@@ -62,6 +62,11 @@ impl Conv {
     pub fn weight_len(&self) -> usize {
         self.out_channels * self.patch_len()
     }
+
+    /// The same layer with its parameters elsewhere.
+    pub(crate) fn moved(&self, weight: usize, bias: usize, pitch: usize) -> Self {
+        Self { weight, bias, pitch, ..self.clone() }
+    }
 }
 
 /// Matrix, bias, optional ReLU.
@@ -110,7 +115,7 @@ impl Layer {
     /// The same layer with its parameters elsewhere.
     pub(crate) fn moved(&self, weight: usize, bias: usize, pitch: usize) -> Self {
         match self {
-            Layer::Conv(c) => Layer::Conv(Conv { weight, bias, pitch, ..c.clone() }),
+            Layer::Conv(c) => Layer::Conv(c.moved(weight, bias, pitch)),
             Layer::Dense(d) => Layer::Dense(Dense { weight, bias, pitch, ..d.clone() }),
         }
     }

@@ -343,7 +343,8 @@ fn spans_if_they_pay<D: Device>(hessian: &mut Linearization<'_, D>, l: usize) ->
         return Ok(None);
     }
     let (mut x, mut dz) = (Vec::new(), Vec::new());
-    hessian.each_primal(|device, samples, primal| {
+    hessian.each_primal(|device, chunk, _, primal| {
+        let samples = chunk.samples;
         x.extend(device.read(primal.output(l - 1), 0..samples * inputs)?);
         dz.extend(device.read(primal.adjoint(l), 0..samples * outputs)?);
         Ok(())
@@ -369,7 +370,8 @@ impl<D: Device> SymmetricOperator<D> for Compression<'_, '_, D> {
         for compressed in self.compressed.iter_mut().flatten() {
             compressed.begin(device, count, vectors)?;
         }
-        let frame = Frame { layers: &self.layers, theta: &self.theta, compressed: &self.compressed };
+        let frame =
+            Frame { layers: &self.layers, theta: &self.theta, compressed: &self.compressed, coupling: None };
         self.hessian.products(Some(frame), count, vectors, products)?;
         for compressed in self.compressed.iter_mut().flatten() {
             compressed.finish(device, count, products)?;

@@ -1,7 +1,8 @@
 //! The Hessian at one point: the primal kept, one tangent pass a product.
 
+use super::coupling::Coupling;
 use super::pass::{Frame, Primal, Tangents};
-use super::{Compression, Evaluation, Objective, Totals};
+use super::{Chunk, Compression, Evaluation, Objective, Totals};
 use crate::device::Device;
 use crate::eigen::SymmetricOperator;
 use crate::{Error, Result};
@@ -23,6 +24,8 @@ pub struct Linearization<'a, D: Device> {
     recomputed: Option<(Primal<D>, D::Buffer)>,
     /// Tangents for the largest block seen so far: (directions, buffers).
     tangents: Option<(usize, Tangents<D>)>,
+    /// Second derivatives between the first two conv blocks, if they were prepared.
+    coupling: Option<Coupling<D>>,
 }
 
 impl<'a, D: Device> Linearization<'a, D> {
@@ -52,7 +55,7 @@ impl<'a, D: Device> Linearization<'a, D> {
             total.add(primal, device, chunk, network.classes())?;
         }
         let evaluation = total.mean(objective.samples)?;
-        Ok(Self { objective, theta: own_theta, gradient, evaluation, kept, recomputed, tangents: None })
+        Ok(Self { objective, theta: own_theta, gradient, evaluation, kept, recomputed, tangents: None, coupling: None })
     }
 
     /// Loss and accuracy at the point.
@@ -118,13 +121,30 @@ impl<'a, D: Device> Linearization<'a, D> {
             _ => (directions, Tangents::new(*device, network, chunks[0].samples, directions)?),
         };
         let theta = &self.theta;
-        let frame = frame.unwrap_or(Frame::whole(network, theta));
+        let coupling = self.coupling.as_ref();
+        let frame = Frame { coupling, ..frame.unwrap_or(Frame::whole(network, theta)) };
         let scale = self.objective.scale();
         for (i, chunk) in chunks.iter().enumerate() {
             let primal = primal(self.objective, theta, &self.kept, &mut self.recomputed, i);
             tangents.1.hvp(*device, frame, i, chunk, primal, scale, directions, vectors, products);
         }
+        if let Some(coupling) = coupling {
+            coupling.apply(device, frame.layers, directions, vectors, products);
+        }
         self.tangents = Some(tangents);
+        Ok(())
+    }
+
+    /// Makes what pays for `products` Hessian-vector products, which are then the same but for rounding: two of six products with
+    /// the second conv block's weights are replaced by one with a small matrix, if there will be some tens.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    pub fn prepare(&mut self, products: usize) -> Result<()> {
+        let pays = Coupling::<D>::pays_from(self.objective.network.layers()).is_some_and(|from| products >= from);
+        if pays && self.coupling.is_none() {
+            self.coupling = Some(Coupling::new(self)?);
+        }
         Ok(())
     }
 
@@ -137,11 +157,14 @@ impl<'a, D: Device> Linearization<'a, D> {
         Compression::new(self)
     }
 
-    /// Calls `f(device, samples, primal)` for each chunk.
-    pub(super) fn each_primal(&mut self, mut f: impl FnMut(&D, usize, &Primal<D>) -> Result<()>) -> Result<()> {
+    /// Calls `f(device, chunk, its number, primal)` for each chunk.
+    pub(super) fn each_primal(
+        &mut self,
+        mut f: impl FnMut(&D, &Chunk<D>, usize, &Primal<D>) -> Result<()>,
+    ) -> Result<()> {
         for (i, chunk) in self.objective.chunks.iter().enumerate() {
             let primal = primal(self.objective, &self.theta, &self.kept, &mut self.recomputed, i);
-            f(self.objective.device, chunk.samples, primal)?;
+            f(self.objective.device, chunk, i, primal)?;
         }
         Ok(())
     }

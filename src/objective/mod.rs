@@ -6,6 +6,7 @@
 //! weighs what it should and the Hessian is that of the stated mean loss exactly.
 
 mod compression;
+mod coupling;
 mod cross_entropy;
 mod jets;
 mod linearization;

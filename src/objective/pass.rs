@@ -2,6 +2,7 @@
 
 use super::Chunk;
 use super::compression::CompressedDense;
+use super::coupling::Coupling;
 use crate::Result;
 use crate::device::*;
 use crate::network::{Layer, Network};
@@ -147,6 +148,8 @@ pub(super) struct Frame<'a, D: Device> {
     pub theta: &'a D::Buffer,
     /// The layers whose weights a direction holds in other coordinates; may be shorter than the layers.
     pub compressed: &'a [Option<CompressedDense<D>>],
+    /// What the second conv block's products leave to the end.
+    pub coupling: Option<&'a Coupling<D>>,
 }
 
 impl<D: Device> Clone for Frame<'_, D> {
@@ -160,7 +163,7 @@ impl<D: Device> Copy for Frame<'_, D> {}
 impl<'a, D: Device> Frame<'a, D> {
     /// Directions that lie as the parameters do.
     pub fn whole(network: &'a Network, theta: &'a D::Buffer) -> Self {
-        Self { layers: network.layers(), theta, compressed: &[] }
+        Self { layers: network.layers(), theta, compressed: &[], coupling: None }
     }
 
     fn compressed(&self, layer: usize) -> Option<&'a CompressedDense<D>> {
@@ -240,6 +243,7 @@ impl<D: Device> Tangents<D> {
             let (before, after) = self.adjoints.split_at_mut(l);
             let (mut tdx, tdy) = (before.last_mut(), &mut after[0]);
             let dy = &primal.adjoints[l];
+            let coupled = l == 1 && frame.coupling.is_some();
             match (layer, &primal.routes[l]) {
                 (Layer::Conv(conv), Some(route)) => device.conv_tangent_backward(
                     conv,
@@ -251,7 +255,7 @@ impl<D: Device> Tangents<D> {
                         x,
                         tx,
                         route,
-                        dp: dy,
+                        dp: (!coupled).then_some(dy),
                         tdp: tdy,
                         products,
                         accumulate,

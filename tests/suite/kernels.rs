@@ -53,6 +53,13 @@ fn dense_kernels_agree_with_the_twin() {
 }
 
 #[test]
+fn couplings_agree_with_the_twin() {
+    for case in COUPLING_CASES {
+        agree(&format!("{case:?}"), &coupling(gpu(), case), &coupling(&CpuDevice::<f64>::new(), case));
+    }
+}
+
+#[test]
 fn products_of_matrices_agree_with_the_twin() {
     for case in MULTIPLY_CASES {
         let twin = multiply(&CpuDevice::<f64>::new(), case);
@@ -108,6 +115,8 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("conv_backward_input", "column_bit(x + 1u)", "column_bit(x)"),
     ("conv_tangent_backward_weights", "window_pixels(inputs + at", "window_pixels(at"),
     ("conv_tangent_backward_input", "weight_rows(vector + w", "weight_rows(w"),
+    ("coupling_weights", "channel, j)]", "0u, j)]"),
+    ("coupling_first", "+= sum", "= sum"),
     ("sum_partials", "slice = 0u", "slice = 1u"),
     ("dense_forward", "columns(at + n)", "columns(at)"),
     ("dense_forward_sum", "sum < 0.0", "sum < 0.1"),
@@ -146,6 +155,7 @@ fn a_fault_in_any_kernel_is_seen() {
         rmsprop(&twin, 64),
         vectors(&twin, VECTOR_CASES[4]),
         multiply(&twin, MULTIPLY_CASES[1]),
+        coupling(&twin, COUPLING_CASES[1]),
     ];
     for &(kernel, from, to) in FAULTS {
         let faulty = GpuDevice::open_patched(None, &|name, source| {
@@ -162,6 +172,7 @@ fn a_fault_in_any_kernel_is_seen() {
             _ if kernel.starts_with("loss") => compare(&loss(&faulty, LOSS_CASES[2]), &twins[2]),
             "rmsprop" => compare(&rmsprop(&faulty, 64), &twins[3]),
             "gram" | "update" | "combine" => compare(&vectors(&faulty, VECTOR_CASES[4]), &twins[4]),
+            "coupling_weights" | "coupling_first" => compare(&coupling(&faulty, COUPLING_CASES[1]), &twins[6]),
             "multiply" => compare(&multiply(&faulty, MULTIPLY_CASES[1]), &twins[5]),
             _ => compare(&dense(&faulty, DENSE_CASES[3]), &twins[1]),
         };
@@ -210,6 +221,7 @@ fn two_runs_give_the_same_bits() {
         out.extend(loss(gpu(), LOSS_CASES[3]));
         out.extend(vectors(gpu(), VECTOR_CASES[4]));
         out.extend(multiply(gpu(), MULTIPLY_CASES[2]));
+        out.extend(coupling(gpu(), COUPLING_CASES[2]));
         out.into_iter().flat_map(|output| output.values).map(f64::to_bits).collect::<Vec<_>>()
     };
     assert_eq!(all(), all());

@@ -61,6 +61,37 @@ fn check_operator<D: Device>(device: &D, tolerance: f64) {
     }
 }
 
+/// Products are the same, but for rounding, once they were prepared for, in chunks that are kept or recomputed.
+fn check_preparation<D: Device>(device: &D, memory: usize, tolerance: f64) {
+    let (network, theta, samples) = problem();
+    let vectors: Vec<Vec<D::Scalar>> = (0..3).map(|seed| direction(80 + seed, network.dim())).collect();
+    let objective = Objective::new(device, &network, &samples, 9).unwrap();
+    let mut hessian = objective.linearize(&upload(device, &cast(&theta)), memory).unwrap();
+    let mut products = |prepared: usize| {
+        hessian.prepare(prepared).unwrap();
+        hessian.hvp_host(&vectors).unwrap()
+    };
+    let (plain, few, many) = (products(0), products(18), products(19));
+    assert!(plain == few, "18 products do not pay for 19 columns");
+    for (many, plain) in many.iter().zip(&plain) {
+        let error = relative_error(many, plain);
+        assert!(error > 0.0 && error <= tolerance, "prepared products differ by {error}");
+    }
+}
+
+#[test]
+fn preparation_changes_products_by_rounding_only() {
+    for memory in [usize::MAX, 0] {
+        check_preparation(&CpuDevice::<f64>::new(), memory, 1e-14);
+        check_preparation(&CpuDevice::<f32>::new(), memory, 1e-6);
+    }
+}
+
+#[test]
+fn preparation_changes_products_by_rounding_only_on_a_gpu_too() {
+    check_preparation(gpu(), usize::MAX, 1e-6);
+}
+
 /// Two runs agree to the bit, and recomputing the primal changes no bit.
 fn check_bits<D: Device>(device: &D) {
     let problem = problem();

@@ -129,8 +129,8 @@ fn every_kernel_is_translated_for_every_backend() {
     for (kernel, loads) in KERNELS.iter().flat_map(|kernel| [(kernel, RowLoads::Each), (kernel, RowLoads::Shared)]) {
         let (module, info) = variant(kernel.source, kernel.name, loads);
         let variants: &[_] = if module.overrides.is_empty() { &[0.0] } else { &[0.0, 1.0] };
-        for &first_layer in variants {
-            let constants = (!module.overrides.is_empty()).then(|| ("first_layer".to_string(), first_layer));
+        for &one_product in variants {
+            let constants = (!module.overrides.is_empty()).then(|| ("one_product".to_string(), one_product));
             translate(kernel.name, &module, &info, &constants.into_iter().collect());
         }
     }

@@ -177,6 +177,12 @@ impl<'a, T: Send> MatsMut<'a, T> {
             (matrix, start, MatMut { data, rows, columns, row_stride, column_stride, borrow: PhantomData })
         })
     }
+
+    /// Cuts all into blocks of `height` rows (the last may be lower), each a task: (matrix, first row, block).
+    pub fn row_blocks(self, height: usize) -> impl IndexedParallelIterator<Item = (usize, usize, MatMut<'a, T>)> {
+        let turned = Self { first: self.first.t(), ..self };
+        turned.column_blocks(height).map(|(matrix, start, block)| (matrix, start, block.t()))
+    }
 }
 
 /// Where [`MatsMut`] lie. Their blocks share no entry: matrices do not overlap, nor do their columns, and an index runs once over

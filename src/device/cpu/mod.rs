@@ -100,6 +100,10 @@ impl<T: Scalar> Device for CpuDevice<T> {
         conv::tangent_backward(layer, call);
     }
 
+    fn conv_coupling(&self, first: &Conv, second: &Conv, call: ConvCoupling<'_, Self>) {
+        conv::coupling(first, second, call);
+    }
+
     fn dense_forward(&self, layer: &Dense, call: DenseForward<'_, Self>) {
         dense::forward(layer, call);
     }

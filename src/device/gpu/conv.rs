@@ -9,7 +9,7 @@ use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
 use super::storage::Storage;
 use super::{Buffer, GpuDevice};
-use crate::device::{ConvBackward, ConvForward, ConvTangent, ConvTangentBackward};
+use crate::device::{ConvBackward, ConvCoupling, ConvForward, ConvTangent, ConvTangentBackward};
 use crate::network::Conv;
 use bytemuck::{Pod, Zeroable, bytes_of};
 use std::ops::Range;
@@ -43,6 +43,20 @@ pub(super) struct SumParams {
     offset: u32,
     pitch: u32,
     accumulate: u32,
+}
+
+/// `struct Coupling` in shaders/lib/coupling.wgsl.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(super) struct CouplingParams {
+    channels: u32,
+    out_channels: u32,
+    taps: u32,
+    own: u32,
+    first_weight: u32,
+    first_bias: u32,
+    weight: u32,
+    pitch: u32,
 }
 
 fn params(c: &Conv, samples: usize, directions: &Range<usize>) -> Params {
@@ -98,7 +112,7 @@ fn border(gpu: &GpuDevice, c: &Conv, params: &Params, x: &Buffer, tx: Option<&Bu
     assert!(rows <= MAX_TRIPS, "images are too high for the GPU kernels: {c:?}");
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::Border,
-        first_layer: false,
+        one_product: false,
         layer: (c.input_len(), c.output_len()),
         params: bytes_of(params),
         buffers: &[&x.raw, &tx.unwrap_or(x).raw, to],
@@ -122,7 +136,7 @@ fn weights<'a>(c: &Conv, theta: &'a Buffer, vectors: &'a Buffer, directions: &Ra
 /// A kernel's call, which becomes as many dispatches as its work needs.
 struct Run<'a> {
     kernel: Kernel,
-    first_layer: bool,
+    one_product: bool,
     params: Params,
     buffers: &'a [&'a Storage],
     layer: (usize, usize),
@@ -142,7 +156,7 @@ impl Run<'_> {
         for (range, work) in gpu.queue.pieces(len, self.work) {
             gpu.queue.dispatch(Dispatch {
                 kernel: self.kernel,
-                first_layer: self.first_layer,
+                one_product: self.one_product,
                 layer: self.layer,
                 params: bytes_of(&Params { base: to_u32(range.start), ..self.params }),
                 buffers: self.buffers,
@@ -168,7 +182,7 @@ pub(super) fn forward(gpu: &GpuDevice, c: &Conv, call: ConvForward<'_, GpuDevice
     order.pack(gpu, weights(c, call.theta, call.theta, &(0..1)), 0, &packed);
     Run {
         kernel: Kernel::ConvForward,
-        first_layer: false,
+        one_product: false,
         params,
         buffers: &[&call.theta.raw, &packed, &images, &call.p.raw, &call.route.raw],
         layer: (c.input_len(), c.output_len()),
@@ -199,7 +213,7 @@ pub(super) fn tangent(gpu: &GpuDevice, c: &Conv, call: ConvTangent<'_, GpuDevice
         order.pack(gpu, weights(c, call.theta, call.vectors, &directions), directions.len(), &packed);
         Run {
             kernel: Kernel::ConvTangent,
-            first_layer: call.tx.is_none(),
+            one_product: call.tx.is_none(),
             params,
             buffers: &[&call.vectors.raw, &packed, &images, &call.route.raw, &call.tp.raw],
             layer: (c.input_len(), c.output_len()),
@@ -225,7 +239,7 @@ pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevi
         border(gpu, c, &params, call.x, None, &images);
         let run = Run {
             kernel: Kernel::ConvBackwardWeights,
-            first_layer: false,
+            one_product: false,
             params,
             buffers: &[&images, &call.route.raw, &call.dp.raw, &partials],
             layer: (c.input_len(), c.output_len()),
@@ -242,7 +256,7 @@ pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevi
         order.pack(gpu, weights(c, call.theta, call.theta, &(0..1)), 0, &packed);
         Run {
             kernel: Kernel::ConvBackwardInput,
-            first_layer: false,
+            one_product: false,
             params,
             buffers: &[&packed, &call.route.raw, &call.dp.raw, &dx.raw],
             layer: (c.input_len(), c.output_len()),
@@ -262,21 +276,26 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
         tx.holds("tx", call.directions * call.samples * c.input_len());
     }
     call.route.holds("route", outputs);
-    call.dp.holds("dp", outputs);
+    if let Some(dp) = call.dp {
+        dp.holds("dp", outputs);
+    }
     call.tdp.holds("tdp", call.directions * outputs);
-    let products = 1 + usize::from(call.tx.is_some());
+    // Terms of the adjoint itself, if they are wanted and there are any.
+    let tx = call.tx.filter(|_| call.dp.is_some());
+    let dp = call.dp.unwrap_or(call.tdp);
+    let products = 1 + usize::from(tx.is_some());
     let len = bordered_len(c, call.samples);
     for directions in gpu.groups(call.directions, len) {
         let split = Split::new(c, call.samples, directions.len());
         let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, &directions) };
-        let images = gpu.queue.scratch(Scratch::Packed, (1 + call.tx.map_or(0, |_| directions.len())) * len);
+        let images = gpu.queue.scratch(Scratch::Packed, (1 + tx.map_or(0, |_| directions.len())) * len);
         let partials = gpu.queue.scratch(Scratch::Second, split.partials());
-        border(gpu, c, &params, call.x, call.tx, &images);
+        border(gpu, c, &params, call.x, tx, &images);
         let run = Run {
             kernel: Kernel::ConvTangentBackwardWeights,
-            first_layer: call.tx.is_none(),
+            one_product: tx.is_none(),
             params,
-            buffers: &[&images, &call.route.raw, &call.dp.raw, &call.tdp.raw, &partials],
+            buffers: &[&images, &call.route.raw, &dp.raw, &call.tdp.raw, &partials],
             layer: (c.input_len(), c.output_len()),
             work: 4 * products * directions.len() * outputs * c.patch_len(),
             scalars: (1 + directions.len()) * (call.samples * c.input_len() + outputs) + outputs + split.partials(),
@@ -288,20 +307,56 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
     tdx.holds("tdx", call.directions * call.samples * c.input_len());
     let order = Order::inputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
     for directions in gpu.groups(call.directions, order.len()) {
-        let packed = gpu.queue.scratch(Scratch::Packed, (1 + directions.len()) * order.len());
-        order.pack(gpu, weights(c, call.theta, call.vectors, &directions), directions.len(), &packed);
+        let packed_directions = call.dp.map_or(0, |_| directions.len());
+        let packed = gpu.queue.scratch(Scratch::Packed, (1 + packed_directions) * order.len());
+        order.pack(gpu, weights(c, call.theta, call.vectors, &directions), packed_directions, &packed);
         Run {
             kernel: Kernel::ConvTangentBackwardInput,
-            first_layer: false,
+            one_product: call.dp.is_none(),
             params: params(c, call.samples, &directions),
-            buffers: &[&packed, &call.route.raw, &call.dp.raw, &call.tdp.raw, &tdx.raw],
+            buffers: &[&packed, &call.route.raw, &dp.raw, &call.tdp.raw, &tdx.raw],
             layer: (c.input_len(), c.output_len()),
-            work: 8 * directions.len() * outputs * c.patch_len(),
+            work: 4 * (1 + usize::from(call.dp.is_some())) * directions.len() * outputs * c.patch_len(),
             scalars: (1 + directions.len()) * (outputs + c.weight_len())
                 + outputs
                 + directions.len() * call.samples * c.input_len(),
         }
         .each(gpu, windows(c, call.samples), c.in_channels);
+    }
+}
+
+pub(super) fn coupling(gpu: &GpuDevice, first: &Conv, second: &Conv, call: ConvCoupling<'_, GpuDevice>) {
+    assert_eq!(first.out_channels, second.in_channels, "the second block follows the first");
+    let taps = second.kernel * second.kernel;
+    let (own, len) = (first.patch_len() + 1, second.weight_len());
+    let trips = own.max(second.out_channels * (1 + taps));
+    assert!(trips <= MAX_TRIPS, "{trips} iterations are too many for the GPU kernels: {first:?}, {second:?}");
+    call.matrix.holds("matrix", own * len);
+    for c in [first, second] {
+        assert_parameters(c, call.vectors, Some((call.vectors, call.directions)));
+        assert_parameters(c, call.products, Some((call.products, call.directions)));
+    }
+    let params = CouplingParams {
+        channels: to_u32(second.in_channels),
+        out_channels: to_u32(second.out_channels),
+        taps: to_u32(taps),
+        own: to_u32(own),
+        first_weight: to_u32(first.weight),
+        first_bias: to_u32(first.bias),
+        weight: to_u32(second.weight),
+        pitch: to_u32(second.pitch),
+    };
+    for (kernel, items) in [(Kernel::CouplingWeights, len), (Kernel::CouplingFirst, own * second.in_channels)] {
+        gpu.queue.dispatch(Dispatch {
+            kernel,
+            one_product: false,
+            layer: (first.input_len(), second.output_len()),
+            params: bytes_of(&params),
+            buffers: &[&call.matrix.raw, &call.vectors.raw, &call.products.raw],
+            grid: flat(items, call.directions),
+            work: (call.directions * own * len) as u64,
+            bytes: (4 * call.directions * (own * len + 2 * items)) as u64,
+        });
     }
 }
 
@@ -339,7 +394,7 @@ impl Split {
         run.cut(gpu, self.slices * self.directions, |pairs| grid([self.tiles[0], self.tiles[1], pairs]));
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::SumPartials,
-            first_layer: false,
+            one_product: false,
             layer: (c.input_len(), c.output_len()),
             params: bytes_of(&SumParams {
                 slices: to_u32(self.slices),

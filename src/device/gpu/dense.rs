@@ -72,7 +72,7 @@ impl Params {
 /// A matrix product in each direction, which becomes as many dispatches as its sums and its work need.
 struct Product<'a> {
     kernel: Kernel,
-    first_layer: bool,
+    one_product: bool,
     params: Params,
     buffers: &'a [&'a Storage],
     /// Shape of the tiles' matrix.
@@ -96,7 +96,7 @@ impl Product<'_> {
             for (rows, work) in gpu.queue.pieces(rows, work) {
                 gpu.queue.dispatch(Dispatch {
                     kernel: self.kernel,
-                    first_layer: self.first_layer,
+                    one_product: self.one_product,
                     layer: (self.params.inputs as usize, self.params.outputs as usize),
                     params: bytes_of(&Params { base: to_u32(rows.start), first, ..self.params.over(&range) }),
                     buffers: self.buffers,
@@ -217,13 +217,13 @@ impl<'a> Split<'a> {
     }
 
     /// The partial sums; `scalars` of operands.
-    fn run(&self, gpu: &GpuDevice, kernel: Kernel, first_layer: bool, scalars: usize, buffers: &[&Storage]) {
-        let products = if kernel == Kernel::DenseTangent && !first_layer { 2 } else { 1 };
+    fn run(&self, gpu: &GpuDevice, kernel: Kernel, one_product: bool, scalars: usize, buffers: &[&Storage]) {
+        let products = if kernel == Kernel::DenseTangent && !one_product { 2 } else { 1 };
         let work = products * self.directions.len() * self.samples * self.d.inputs * self.d.outputs;
         for (rows, work) in gpu.queue.pieces(self.tiles[1], work) {
             gpu.queue.dispatch(Dispatch {
                 kernel,
-                first_layer,
+                one_product,
                 layer: (self.d.inputs, self.d.outputs),
                 params: bytes_of(&Params { base: to_u32(rows.start), ..self.params() }),
                 buffers,
@@ -239,7 +239,7 @@ impl<'a> Split<'a> {
         let len = self.samples * self.d.outputs;
         gpu.queue.dispatch(Dispatch {
             kernel,
-            first_layer: false,
+            one_product: false,
             layer: (self.d.inputs, self.d.outputs),
             params: bytes_of(&self.params()),
             buffers,
@@ -258,7 +258,7 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
     let dz = &*call.dy;
     Product {
         kernel: Kernel::DenseBackwardWeights,
-        first_layer: false,
+        one_product: false,
         terms: call.samples,
         products: 1,
         scalars: x + y + (1 + usize::from(call.accumulate)) * w,
@@ -285,7 +285,7 @@ fn input(gpu: &GpuDevice, d: &Dense, theta: &Buffer, samples: usize, dz: &Buffer
     order.pack(gpu, primal(&dz.raw), 0, &dzt);
     Product {
         kernel: Kernel::DenseBackwardInput,
-        first_layer: false,
+        one_product: false,
         terms: d.outputs,
         products: 1,
         scalars: w + (1 + usize::from(accumulate)) * x + y,
@@ -314,7 +314,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
         call.dz.holds("dz", outputs);
         Product {
             kernel: Kernel::DenseTangentBackwardWeights,
-            first_layer: call.tx.is_none(),
+            one_product: call.tx.is_none(),
             terms: call.samples,
             products: 1 + usize::from(call.tx.is_some()),
             scalars: (1 + call.directions) * (x + y) + (1 + usize::from(call.accumulate)) * call.directions * w,
@@ -344,7 +344,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
         order.pack(gpu, from, directions.len(), &dzt);
         Product {
             kernel: Kernel::DenseTangentBackwardInput,
-            first_layer: false,
+            one_product: false,
             terms: d.outputs,
             products: 2,
             scalars: (1 + directions.len()) * (w + y) + directions.len() * x,
@@ -371,7 +371,7 @@ fn mask(gpu: &GpuDevice, d: &Dense, samples: usize, directions: usize, y: &Buffe
     if d.relu {
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::ReluMask,
-            first_layer: false,
+            one_product: false,
             layer: (d.inputs, d.outputs),
             params: bytes_of(&params(d, samples)),
             buffers: &[&y.raw, &dy.raw],
@@ -387,7 +387,7 @@ fn sum_bias(gpu: &GpuDevice, d: &Dense, params: Params, directions: usize, dz: &
     for range in ranges(params.samples as usize) {
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::ColumnSums,
-            first_layer: false,
+            one_product: false,
             layer: (d.inputs, d.outputs),
             work: 0,
             bytes: (4 * directions * d.outputs * range.len()) as u64,

@@ -30,7 +30,7 @@ pub(super) fn forward(gpu: &GpuDevice, call: LossForward<'_, GpuDevice>) {
     call.r.holds("r", logits);
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossForward,
-        first_layer: false,
+        one_product: false,
         layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, 1.0)),
         buffers: &[&call.logits.raw, &call.labels.raw, &call.losses.raw, &call.r.raw],
@@ -46,7 +46,7 @@ pub(super) fn backward(gpu: &GpuDevice, call: LossBackward<'_, GpuDevice>) {
     call.dlogits.holds("dlogits", logits);
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossBackward,
-        first_layer: false,
+        one_product: false,
         layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, call.scale)),
         buffers: &[&call.r.raw, &call.dlogits.raw],
@@ -63,7 +63,7 @@ pub(super) fn tangent(gpu: &GpuDevice, call: LossTangent<'_, GpuDevice>) {
     call.tlosses.holds("tlosses", call.directions * call.samples);
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossTangent,
-        first_layer: false,
+        one_product: false,
         layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, 1.0)),
         buffers: &[&call.r.raw, &call.tlogits.raw, &call.tlosses.raw],
@@ -81,7 +81,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, call: LossTangentBackward<'_, Gp
     call.tdlogits.holds("tdlogits", call.directions * logits);
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossTangentBackward,
-        first_layer: false,
+        one_product: false,
         layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, call.scale)),
         buffers: &[&call.r.raw, &call.labels.raw, &call.tlogits.raw, &call.tdlogits.raw],

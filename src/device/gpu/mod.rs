@@ -213,6 +213,10 @@ impl Device for GpuDevice {
         conv::tangent_backward(self, layer, call);
     }
 
+    fn conv_coupling(&self, first: &Conv, second: &Conv, call: ConvCoupling<'_, Self>) {
+        conv::coupling(self, first, second, call);
+    }
+
     fn dense_forward(&self, layer: &Dense, call: DenseForward<'_, Self>) {
         dense::forward(self, layer, call);
     }

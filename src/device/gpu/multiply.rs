@@ -92,7 +92,7 @@ pub(super) fn multiply(gpu: &GpuDevice, call: Multiply<'_, GpuDevice>) {
         for (tile_rows, work) in gpu.queue.pieces(tiles[1], work) {
             gpu.queue.dispatch(Dispatch {
                 kernel: Kernel::Multiply,
-                first_layer: false,
+                one_product: false,
                 layer: (terms, rows),
                 params: bytes_of(&Params {
                     begin: to_u32(range.start),

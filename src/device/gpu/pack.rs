@@ -119,7 +119,7 @@ impl Order {
         };
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::Pack,
-            first_layer: false,
+            one_product: false,
             layer: (0, 0),
             params: bytes_of(&params),
             buffers: &[from.one, from.many, to],

@@ -117,7 +117,7 @@ impl GpuDevice {
         assert!(rounds <= MAX_TRIPS, "{rounds} rounds are too many");
         self.queue.dispatch(Dispatch {
             kernel: Kernel::CeilingMultiplyAdds,
-            first_layer: false,
+            one_product: false,
             layer: (0, 0),
             params: bytes_of(&Chains { rounds: to_u32(rounds), a, b }),
             buffers: &[&y.raw],
@@ -133,7 +133,7 @@ impl GpuDevice {
         let quads = from.len.min(to.len) / 4;
         self.queue.dispatch(Dispatch {
             kernel: Kernel::CeilingCopy,
-            first_layer: false,
+            one_product: false,
             layer: (0, 0),
             params: bytes_of(&CopyParams { quads: to_u32(quads) }),
             buffers: &[&from.raw, &to.raw],

@@ -46,8 +46,8 @@ struct Pipeline {
 /// One run of a kernel.
 pub(super) struct Dispatch<'a> {
     pub kernel: Kernel,
-    /// Sets `first_layer` in the WGSL.
-    pub first_layer: bool,
+    /// Sets `one_product` in the WGSL: of a kernel's two products, only the first is wanted.
+    pub one_product: bool,
     /// Scalars of a sample before and after the layer, to tell layers apart in a profile.
     pub layer: (usize, usize),
     /// Immediates.
@@ -226,8 +226,8 @@ impl Queue {
         let start = Instant::now();
         let pipeline = &self.pipelines[call.kernel as usize];
         let bind_group = lock(&self.bind_groups).get(&self.device, call.kernel, &pipeline.layout, call.buffers);
-        let compiled = pipeline.compiled[usize::from(call.first_layer)]
-            .get_or_init(|| self.compile(spec.name, pipeline, call.first_layer));
+        let compiled = pipeline.compiled[usize::from(call.one_product)]
+            .get_or_init(|| self.compile(spec.name, pipeline, call.one_product));
         let command =
             Command::Dispatch { pipeline: compiled.clone(), bind_group, params: call.params.to_vec(), grid: call.grid };
         self.count_host_time(start);
@@ -443,7 +443,7 @@ impl Queue {
         lock(&self.failure).get_or_insert(message);
     }
 
-    fn compile(&self, name: &str, pipeline: &Pipeline, first_layer: bool) -> wgpu::ComputePipeline {
+    fn compile(&self, name: &str, pipeline: &Pipeline, one_product: bool) -> wgpu::ComputePipeline {
         let checked = std::env::var_os("EIGENSCOPE_CHECKED").is_some_and(|value| value != "0");
         let checks =
             if checked { wgpu::ShaderRuntimeChecks::checked() } else { wgpu::ShaderRuntimeChecks::unchecked() };
@@ -455,7 +455,7 @@ impl Queue {
         // by nonzero shapes; the callers of `dispatch` assert that every buffer holds its shape and that no shape is zero.
         // tests/suite runs them all, also with EIGENSCOPE_CHECKED=1.
         let module = unsafe { self.device.create_shader_module_trusted(descriptor, checks) };
-        let constants: &[_] = if first_layer { &[("first_layer", 1.0)] } else { &[] };
+        let constants: &[_] = if one_product { &[("one_product", 1.0)] } else { &[] };
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(name),
             layout: Some(&pipeline.pipeline_layout),

@@ -48,6 +48,8 @@ kernels! {
     ConvBackwardInput "conv_backward_input" conv::Params, Read Read Read Write;
     ConvTangentBackwardWeights "conv_tangent_backward_weights" conv::Params, Read Read Read Read Write;
     ConvTangentBackwardInput "conv_tangent_backward_input" conv::Params, Read Read Read Read Write;
+    CouplingWeights "coupling_weights" conv::CouplingParams, Read Read Write;
+    CouplingFirst "coupling_first" conv::CouplingParams, Read Read Write;
     SumPartials "sum_partials" conv::SumParams, Read Write;
     DenseForward "dense_forward" dense::Params, Read Read Write;
     DenseForwardSum "dense_forward_sum" dense::Params, Read Read Write;
@@ -76,6 +78,7 @@ kernels! {
 /// Snippets that kernels import.
 pub const SNIPPETS: &[(&str, &str)] = &[
     ("conv", include_str!("../../../shaders/lib/conv.wgsl")),
+    ("coupling", include_str!("../../../shaders/lib/coupling.wgsl")),
     ("dense", include_str!("../../../shaders/lib/dense.wgsl")),
     ("index", include_str!("../../../shaders/lib/index.wgsl")),
     ("loss", include_str!("../../../shaders/lib/loss.wgsl")),

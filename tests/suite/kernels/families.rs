@@ -1,7 +1,7 @@
 //! What the kernel tests run: one function for each family of kernels, on any device, and its awkward sizes.
 
 use eigenscope::device::{
-    Columns, ColumnsMut, Combine, ConvBackward, ConvForward, ConvTangent, ConvTangentBackward, DenseBackward,
+    Columns, ColumnsMut, Combine, ConvBackward, ConvCoupling, ConvForward, ConvTangent, ConvTangentBackward, DenseBackward,
     DenseForward, DenseTangent, DenseTangentBackward, Device, Gram, LossBackward, LossForward, LossTangent,
     LossTangentBackward, Matrices, MatricesMut, Multiply, RmsPropStep, Scalar, Store, Update,
 };
@@ -144,7 +144,7 @@ pub fn conv<D: Device>(device: &D, case: ConvCase) -> Vec<Output> {
                 x: &x,
                 tx: tx.as_ref(),
                 route: &route,
-                dp: &dp,
+                dp: Some(&dp),
                 tdp: &tdp,
                 products,
                 accumulate,
@@ -152,6 +152,27 @@ pub fn conv<D: Device>(device: &D, case: ConvCase) -> Vec<Output> {
             },
         );
     }
+
+    // Without the adjoint's terms.
+    let mut own_products = random(device, 14, directions * pitch);
+    let mut own_tdx = (!first).then(|| random(device, 15, directions * inputs));
+    device.conv_tangent_backward(
+        &layer,
+        ConvTangentBackward {
+            samples,
+            directions,
+            theta: &theta,
+            vectors: &vectors,
+            x: &x,
+            tx: tx.as_ref(),
+            route: &route,
+            dp: None,
+            tdp: &tdp,
+            products: &mut own_products,
+            accumulate: false,
+            tdx: own_tdx.as_mut(),
+        },
+    );
 
     let codes = device.read_codes(&route, outputs).unwrap().into_iter().map(f64::from).collect();
     let mut out = vec![
@@ -162,11 +183,42 @@ pub fn conv<D: Device>(device: &D, case: ConvCase) -> Vec<Output> {
         Output::sum(device, "conv_backward gradient", &gradients[1], pitch, pooled),
         Output::sum(device, "conv_tangent_backward products, added to", &products[0], directions * pitch, 2 * pooled),
         Output::sum(device, "conv_tangent_backward products", &products[1], directions * pitch, 2 * pooled),
+        Output::sum(device, "conv_tangent_backward own products", &own_products, directions * pitch, pooled),
     ];
     let reach = out_channels * kernel * kernel;
     out.extend(dx.map(|dx| Output::sum(device, "conv_backward dx", &dx, inputs, reach)));
-    out.extend(tdx.map(|tdx| Output::sum(device, "conv_tangent_backward tdx", &tdx, directions * inputs, 2 * reach)));
+    for (name, tdx) in [("conv_tangent_backward tdx", tdx), ("conv_tangent_backward own tdx", own_tdx)] {
+        out.extend(tdx.map(|tdx| Output::sum(device, name, &tdx, directions * inputs, 2 * reach)));
+    }
     out
+}
+
+/// Directions; channels before, between and after two conv blocks; their kernels.
+pub type CouplingCase = (usize, [usize; 3], [usize; 2]);
+
+pub const COUPLING_CASES: [CouplingCase; 4] =
+    [(1, [1, 1, 1], [1, 1]), (3, [2, 3, 5], [3, 5]), (2, [1, 33, 18], [5, 3]), (7, [3, 4, 65], [1, 7])];
+
+pub fn coupling<D: Device>(device: &D, (directions, channels, kernels): CouplingCase) -> Vec<Output> {
+    let mut end = 3;
+    let mut block = |i: usize| {
+        let (in_channels, out_channels, kernel) = (channels[i], channels[i + 1], kernels[i]);
+        let weight = end;
+        let bias = weight + out_channels * in_channels * kernel * kernel;
+        end = bias + out_channels;
+        Conv { in_channels, out_channels, height: 4, width: 4, kernel, weight, bias, pitch: 0 }
+    };
+    let [mut first, mut second] = [block(0), block(1)];
+    let pitch = end + 5;
+    (first.pitch, second.pitch) = (pitch, pitch);
+    let components = first.patch_len() + 1;
+    let matrix = random(device, 1, components * second.weight_len());
+    let vectors = random(device, 2, directions * pitch);
+    let mut products = random(device, 3, directions * pitch);
+    let call = ConvCoupling { directions, matrix: &matrix, vectors: &vectors, products: &mut products };
+    device.conv_coupling(&first, &second, call);
+    let terms = components.max(second.out_channels * kernels[1] * kernels[1]);
+    vec![Output::sum(device, "conv_coupling", &products, directions * pitch, terms)]
 }
 
 #[derive(Clone, Copy, Debug)]

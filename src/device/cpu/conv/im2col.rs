@@ -216,9 +216,11 @@ pub(super) fn tangent_backward<T: Scalar>(c: &Conv, call: ConvTangentBackward<'_
                 let [dz, tdz] = [(); 2].map(|()| zeros(arena, c.out_channels * area));
                 for n in group(start / input_len, samples) {
                     let route = &call.route[n * output_len..(n + 1) * output_len];
-                    unroute(c, &call.dp[n * output_len..(n + 1) * output_len], route, dz);
+                    let dz = call.dp.map(|dp| {
+                        unroute(c, &dp[n * output_len..(n + 1) * output_len], route, dz);
+                        Mat::new(dz, c.out_channels, area)
+                    });
                     im2col(c, &call.x[n * input_len..(n + 1) * input_len], x_columns);
-                    let dz = Mat::new(dz, c.out_channels, area);
                     for (k, partial) in partial.chunks_exact_mut(parameters).enumerate() {
                         let at = k * samples + n;
                         let tdp = &call.tdp[at * output_len..(at + 1) * output_len];
@@ -227,7 +229,7 @@ pub(super) fn tangent_backward<T: Scalar>(c: &Conv, call: ConvTangentBackward<'_
                         let tdz = Mat::new(tdz, c.out_channels, area);
                         let mut tdw = MatMut::new(tdw, c.out_channels, patch);
                         tdw.add_product(T::one(), tdz, Mat::new(x_columns, patch, area).t());
-                        if let Some(tx) = call.tx {
+                        if let (Some(tx), Some(dz)) = (call.tx, dz) {
                             im2col(c, &tx[at * input_len..(at + 1) * input_len], scratch);
                             tdw.add_product(T::one(), dz, Mat::new(scratch, patch, area).t());
                         }
@@ -236,7 +238,9 @@ pub(super) fn tangent_backward<T: Scalar>(c: &Conv, call: ConvTangentBackward<'_
                             let (tw, _) = tensors(c, call.vectors, k);
                             let mut columns = MatMut::new(scratch, patch, area);
                             columns.set_product(w.t(), tdz);
-                            columns.add_product(T::one(), tw.t(), dz);
+                            if let Some(dz) = dz {
+                                columns.add_product(T::one(), tw.t(), dz);
+                            }
                             col2im(c, scratch, &mut tdx.row(k)[n * input_len - start..][..input_len]);
                         }
                     }

@@ -1,6 +1,7 @@
 //! The conv block: [`direct`] forward pass and [`routed`] tangents and adjoints where they pay, [`im2col`] and matrix
 //! products elsewhere.
 
+mod coupling;
 mod direct;
 mod im2col;
 mod layout;
@@ -10,6 +11,7 @@ use super::CpuDevice;
 use super::matrix::MatMut;
 use crate::device::{ConvBackward, ConvForward, ConvTangent, ConvTangentBackward, Scalar};
 use crate::network::Conv;
+pub(super) use coupling::coupling;
 use layout::Layout;
 use rayon::prelude::*;
 use std::ops::Range;

@@ -404,9 +404,11 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
     assert_eq!(layout.kernel, K);
     let arch = arch();
     let (input_len, output_len, samples) = (c.input_len(), c.output_len(), call.samples);
+    let has_dx = call.dx.is_some();
     let dx = by_group(call.dx, 1, samples, input_len);
     with_arena(|arena| {
-        let w = layout.pack_weights(arena, c, tensors(c, call.theta, 0).0, Layout::by_row);
+        let pack = |vector: &[T]| layout.pack_weights(arena, c, vector, Layout::by_row);
+        let w = if has_dx { pack(tensors(c, call.theta, 0).0) } else { &[] };
         let mut partials = Partials::new(arena, c, layout, samples, 1);
         partials.groups(dx).for_each(|((start, mut dx), Partial { weights: dw, biases })| {
             with_arena(|arena| {
@@ -450,7 +452,8 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
     with_arena(|arena| {
         let pack = |vector: &[T]| layout.pack_weights(arena, c, vector, Layout::by_row);
         let w = pack(tensors(c, call.theta, 0).0);
-        let tw = &*arena.alloc_slice_fill_with(directions, |k| pack(tensors(c, call.vectors, k).0));
+        let of_adjoint = if call.dp.is_some() { directions } else { 0 };
+        let tw = &*arena.alloc_slice_fill_with(of_adjoint, |k| pack(tensors(c, call.vectors, k).0));
         let mut partials = Partials::new(arena, c, layout, samples, directions);
         partials.groups(tdx).for_each(|((start, mut tdx), mut partial)| {
             with_arena(|arena| {
@@ -460,20 +463,20 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                 let [d, td, d_of_members] = [(); 3].map(|()| zeros(arena, output_len));
                 for n in group(start / input_len, samples) {
                     routes.list(&layout, slice(call.route, n, output_len));
-                    let mut members = &[][..];
                     if tdx.row_count() > 0 {
                         routes.sort_by_position();
-                        members = gather(&routes.member_outputs, slice(call.dp, n, output_len), d_of_members);
                     }
                     let routes = &routes;
-                    let d = gather(&routes.outputs, slice(call.dp, n, output_len), d);
+                    let dp = call.dp.map(|dp| slice(dp, n, output_len));
+                    let d = dp.map(|dp| gather(&routes.outputs, dp, d));
+                    let members = dp.map(|dp| gather(&routes.member_outputs, dp, d_of_members));
                     layout.pack_image(c, slice(call.x, n, input_len), bordered, image);
                     // What is read after direction k.
                     let after = |k: usize| match k + 1 < directions {
                         true => [slice(call.tdp, (k + 1) * samples + n, output_len), &[], &[]],
                         false => [
                             next(call.x, n, samples, input_len),
-                            next(call.dp, n, samples, output_len),
+                            call.dp.map_or(&[], |dp| next(dp, n, samples, output_len)),
                             next(call.tdp, n, samples, output_len),
                         ],
                     };
@@ -482,10 +485,11 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                         let tdp = slice(call.tdp, at, output_len);
                         let of_outputs = gather(&routes.outputs, tdp, td);
                         let (dw, biases) = partial.direction(c, &layout, k);
-                        let ahead = call.tx.map_or(after(k), |tx| [slice(tx, at, input_len), &[], &[]]);
+                        let tx = call.tx.map(|tx| slice(tx, at, input_len)).zip(d);
+                        let ahead = tx.map_or(after(k), |(tx, _)| [tx, &[], &[]]);
                         arch.dispatch(WeightSums::<T, K> { layout, routes, d: of_outputs, image, dw, ahead });
-                        if let Some(tx) = call.tx {
-                            layout.pack_image(c, slice(tx, at, input_len), bordered, timage);
+                        if let Some((tx, d)) = tx {
+                            layout.pack_image(c, tx, bordered, timage);
                             let (image, ahead) = (&*timage, after(k));
                             arch.dispatch(WeightSums::<T, K> { layout, routes, d, image, dw, ahead });
                         }
@@ -493,9 +497,18 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                         if k < tdx.row_count() {
                             let tdx = &mut tdx.row(k)[n * input_len - start..][..input_len];
                             tdimage.fill(Line::zero());
-                            let sources = [(gather(&routes.member_outputs, tdp, td), w), (members, tw[k])];
-                            let ahead = &*tdx;
-                            arch.dispatch(InputSums::<T, K, 2> { layout, routes, sources, dx: tdimage, ahead });
+                            let (of_members, ahead) = ((gather(&routes.member_outputs, tdp, td), w), &*tdx);
+                            let dx = &mut *tdimage;
+                            match members {
+                                Some(members) => {
+                                    let sources = [of_members, (members, tw[k])];
+                                    arch.dispatch(InputSums::<T, K, 2> { layout, routes, sources, dx, ahead });
+                                }
+                                None => {
+                                    let sources = [of_members];
+                                    arch.dispatch(InputSums::<T, K, 1> { layout, routes, sources, dx, ahead });
+                                }
+                            }
                             layout.unpack_image(c, tdimage, tdx);
                         }
                     }
