@@ -92,8 +92,13 @@ fn compile_all<'a>(family: &str, kernels: impl Iterator<Item = &'a KernelSpec>, 
     println!("| kernel | VGPRs | SGPRs | spilled | subgroups/SIMD | loop: vector instr. | of them FMA | memory |");
     println!("|---|---|---|---|---|---|---|---|");
     let mut faults = Vec::new();
-    for kernel in kernels {
-        let program = compiler.compile(kernel);
+    // Where a kernel can be asked for one of its two products, both variants.
+    let variants = |kernel: &'a KernelSpec| {
+        let both = kernel.source.contains("override one_product");
+        [false, true].into_iter().take(1 + usize::from(both)).map(move |one| (kernel, one))
+    };
+    for (kernel, one_product) in kernels.flat_map(variants) {
+        let program = compiler.compile(kernel, one_product);
         if asm {
             println!("{}", program.assembly);
         }
@@ -103,8 +108,9 @@ fn compile_all<'a>(family: &str, kernels: impl Iterator<Item = &'a KernelSpec>, 
         let inner = inner_loop(&program.assembly);
         let share = inner.fma as f64 / inner.vector.max(1) as f64;
         println!(
-            "| {}{} | {} | {} | {spilled} | {subgroups} | {} | {:.0}% | {} |",
+            "| {}{}{} | {} | {} | {spilled} | {subgroups} | {} | {:.0}% | {} |",
             kernel.name,
+            if one_product { ", one product" } else { "" },
             if hot { " *" } else { "" },
             program.statistic("VGPRs"),
             program.statistic("SGPRs"),
@@ -224,8 +230,8 @@ impl Compiler {
         }
     }
 
-    fn compile(&self, kernel: &KernelSpec) -> Program {
-        let (words, bindings) = spirv(kernel);
+    fn compile(&self, kernel: &KernelSpec, one_product: bool) -> Program {
+        let (words, bindings) = spirv(kernel, one_product);
         let device = &self.device;
         // SAFETY: naga wrote valid SPIR-V, the layout has its bindings, and the process ends before anything is freed.
         unsafe {
@@ -290,14 +296,15 @@ impl Compiler {
 }
 
 /// SPIR-V without checks, as the device compiles it, and the number of bindings.
-fn spirv(kernel: &KernelSpec) -> (Vec<u32>, u32) {
+fn spirv(kernel: &KernelSpec, one_product: bool) -> (Vec<u32>, u32) {
     let source = expand(kernel.source, RowLoads::Each);
     let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
     let info = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
     let stage = (naga::ShaderStage::Compute, "main");
-    let (module, info) = process_overrides(&module, &info, Some(stage), &Default::default()).expect("overrides");
+    let constants = one_product.then(|| ("one_product".to_string(), 1.0)).into_iter().collect();
+    let (module, info) = process_overrides(&module, &info, Some(stage), &constants).expect("overrides");
     let options = spv::Options {
         lang_version: (1, 3),
         bounds_check_policies: BoundsCheckPolicies {

@@ -141,7 +141,7 @@ fn conv_tangent_backward<const LAYER: usize>(bencher: Bencher, directions: usize
             x,
             tx,
             route,
-            dp,
+            dp: Some(dp),
             tdp,
             products: &mut products,
             accumulate: false,

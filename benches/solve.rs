@@ -45,7 +45,7 @@ fn compressed(bencher: Bencher, block: usize) {
     let subset = data.train.first(SAMPLES).expect("there are more");
     let objective = Objective::new(&device, &network, &subset, SAMPLES).expect("it fits");
     let mut hessian = objective.linearize_host(&theta, None).expect("it fits");
-    let mut compression = hessian.compression().expect("it fits").expect("it pays");
+    let mut compression = hessian.compression(0).expect("it fits").expect("it pays");
     let len = block * compression.dimension();
     let vectors: Vec<f32> = (0..len).map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5).collect();
     let mut products = device.zeros(len).expect("it fits");

@@ -12,12 +12,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if item >= blocks.own * blocks.channels { return; }
     let channel = item / blocks.own;
     let j = item % blocks.own;
-    let filter = blocks.channels * blocks.taps;
-    let part = j * blocks.out_channels * filter;
+    let filter_len = blocks.channels * blocks.taps;
+    let part = j * blocks.out_channels * filter_len;
     let weights = id.z * blocks.pitch + blocks.weight;
     var sum = 0.0;
     for (var oc = 0u; oc < blocks.out_channels; oc++) {
-        let at = oc * filter + channel * blocks.taps;
+        let at = oc * filter_len + channel * blocks.taps;
         var of_filter = 0.0;
         for (var tap = 0u; tap < blocks.taps; tap++) {
             of_filter = fma(matrix[part + at + tap], vectors[weights + at + tap], of_filter);

@@ -66,11 +66,14 @@ fn a_repeated_product_takes_no_memory_but_what_gemm_takes() {
     let device = CpuDevice::<f32>::new();
     // On one thread: which of several would run a kind of task for the first time is up to them.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    for (samples, directions) in [(32, 1), (256, 1), (256, 2), (64, 5)] {
+    for (samples, directions, prepared) in [(32, 1, false), (256, 1, true), (256, 2, false), (64, 5, true)] {
         let subset = data.train.first(samples).unwrap();
         let objective = Objective::new(&device, &network, &subset, 128).unwrap();
         let chunks = samples.div_ceil(128) as u64;
         let mut hessian = objective.linearize_host(&theta, None).unwrap();
+        if prepared {
+            hessian.prepare(usize::MAX).unwrap();
+        }
         let vectors = vec![0.01; directions * network.dim()];
         let mut products = device.zeros(vectors.len()).unwrap();
         let mut product = || hessian.hvp(directions, &vectors, &mut products).unwrap();

@@ -72,6 +72,8 @@ struct Times {
     hvp: f64,
     /// As the eigensolver takes them, if the Hessian is compressed.
     compressed: Option<f64>,
+    /// Once: what products at one point share.
+    preparation: f64,
 }
 
 pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
@@ -109,16 +111,19 @@ fn hvp(arguments: &HvpArguments, printer: &Printer) -> Result<()> {
             "hvp_per_s": directions / times.hvp,
             "gflop_per_s": gflop,
             "compressed_hvp_per_s": compressed,
+            "preparation_seconds": times.preparation,
             "grad_per_s": count / times.gradient,
             "loss_per_s": count / times.loss,
         }),
         &format!(
             "{}\n{} samples, block {}: {:.0} Hessian-vector products a second (samples times directions), \
-             {gflop:.1} GFLOP/s counted dense\n{}{:.0} gradients and {:.0} losses a second (samples)",
+             {gflop:.1} GFLOP/s counted dense, after {:.2} s of preparation\n{}{:.0} gradients and {:.0} losses a second \
+             (samples)",
             choice.description(),
             arguments.samples,
             arguments.block,
             directions / times.hvp,
+            times.preparation,
             compressed.map_or(String::new(), |rate| format!("{rate:.0} in the coordinates of a spectrum's vectors\n")),
             count / times.gradient,
             count / times.loss
@@ -133,10 +138,13 @@ fn time<D: Device>(device: &D, network: &Network, samples: &Samples, arguments: 
     let mut gradient = device.zeros(network.dim())?;
     let loss = median(arguments.repeats, || objective.evaluate(&theta).map(|_| ()))?;
     let gradient = median(arguments.repeats, || objective.gradient(&theta, &mut gradient).map(|_| ()))?;
+    let start = Instant::now();
     let mut product = Product::new(&objective, arguments)?;
+    device.read(product.hessian.gradient(), 0..1)?;
+    let preparation = start.elapsed().as_secs_f64();
     let hvp = median(arguments.repeats, || product.run())?;
     let Product { mut hessian, block, .. } = product;
-    let compressed = match hessian.compression()? {
+    let compressed = match hessian.compression(0)? {
         Some(mut compression) => {
             let len = block * compression.dimension();
             let (mut vectors, mut products) = (device.zeros(len)?, device.zeros(len)?);
@@ -150,7 +158,7 @@ fn time<D: Device>(device: &D, network: &Network, samples: &Samples, arguments: 
         }
         None => None,
     };
-    Ok(Times { loss, gradient, hvp, compressed })
+    Ok(Times { loss, gradient, hvp, compressed, preparation })
 }
 
 /// `count` parameter vectors from this seed on.

@@ -154,14 +154,15 @@ pub fn compute_spectrum<D: Device>(
     let mut hessian = objective.linearize_host(request.theta, request.memory)?;
     hessian.prepare(PRODUCTS_A_PAIR * (request.options.largest + request.options.smallest))?;
     let mut dimension = hessian.dim();
-    let (mut solution, block) = match hessian.compression()? {
-        Some(mut compression) => {
-            dimension = compression.dimension();
-            let (solution, block) = pairs(&mut compression, request, state, monitor)?;
-            (solution.lifted(|vectors| compression.lift(vectors))?, block)
-        }
-        None => pairs(&mut hessian, request, state, monitor)?,
-    };
+    let (mut solution, block) =
+        match hessian.compression(LEAST_COORDINATES * (request.options.basis + request.options.block))? {
+            Some(mut compression) => {
+                dimension = compression.dimension();
+                let (solution, block) = pairs(&mut compression, request, state, monitor)?;
+                (solution.lifted(|vectors| compression.lift(vectors))?, block)
+            }
+            None => pairs(&mut hessian, request, state, monitor)?,
+        };
     if request.judge {
         let twin = CpuDevice::<f64>::new();
         let objective = Objective::new(&twin, request.network, request.subset, DEFAULT_CHUNK)?;
@@ -174,6 +175,10 @@ pub fn compute_spectrum<D: Device>(
 
 /// Hessian-vector products that a pair takes, about (benches/RESULTS.md).
 const PRODUCTS_A_PAIR: usize = 5;
+
+/// Coordinates that a compressed Hessian must have for each vector of a solve's basis, so that a Krylov space stays far from all of
+/// them.
+const LEAST_COORDINATES: usize = 10;
 
 /// The eigenpairs of an operator, and the vectors to a block that were used.
 fn pairs<D: Device>(

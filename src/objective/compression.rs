@@ -27,7 +27,7 @@ use crate::device::Store::{Add, Set, Subtract};
 use crate::device::{Device, Matrices, MatricesMut, Multiply, Scalar};
 use crate::eigen::SymmetricOperator;
 use crate::network::{Dense, Layer};
-use faer::Mat;
+use faer::{Mat, MatRef};
 
 /// The compression of a [`Linearization`]'s Hessian to a subspace that holds its range.
 pub struct Compression<'h, 'a, D: Device> {
@@ -55,10 +55,18 @@ pub(super) struct CompressedDense<D: Device> {
     qt: D::Buffer,
     /// P^T (p, O).
     pt: D::Buffer,
-    /// R (r, N) and S (p, N) of each chunk of samples.
-    chunks: Vec<(D::Buffer, D::Buffer)>,
-    /// Room for so many directions: `(A + P B^T Q)^T` (K, r, O) and (K, p, r).
+    /// The coordinates of each chunk of samples.
+    chunks: Vec<Coordinates<D>>,
+    /// Room for so many directions: `(A + P B^T Q)^T` (K, r, O), and (K, p, r) in either order.
     scratch: Option<(usize, D::Buffer, D::Buffer)>,
+}
+
+/// R (r, N) and S (p, N) of a chunk, and their transposes: a product is fastest when its first factor's rows are neighbours.
+struct Coordinates<D: Device> {
+    r: D::Buffer,
+    rt: D::Buffer,
+    s: D::Buffer,
+    st: D::Buffer,
 }
 
 /// An orthonormal basis of the span of an array's rows, transposed (rank, width), and the rows' coordinates in it (rank, count).
@@ -79,11 +87,10 @@ impl Span {
     }
 }
 
-/// Some columns of a matrix, row-major.
-fn upload<D: Device>(device: &D, matrix: &Mat<f64>, start: usize, count: usize) -> Result<D::Buffer> {
-    let rows = 0..matrix.nrows();
-    let scalars: Vec<D::Scalar> =
-        rows.flat_map(|i| (start..start + count).map(move |j| D::Scalar::from_f64(matrix[(i, j)]))).collect();
+/// A matrix, row-major.
+fn upload<D: Device>(device: &D, matrix: MatRef<'_, f64>) -> Result<D::Buffer> {
+    let row = |i| (0..matrix.ncols()).map(move |j| D::Scalar::from_f64(matrix[(i, j)]));
+    let scalars: Vec<D::Scalar> = (0..matrix.nrows()).flat_map(row).collect();
     let mut buffer = device.zeros(scalars.len())?;
     device.write(&mut buffer, 0, &scalars);
     Ok(buffer)
@@ -95,8 +102,13 @@ impl<D: Device> CompressedDense<D> {
         let mut start = 0;
         let chunks = objective.chunks.iter().map(|chunk| {
             let first = take(&mut start, chunk.samples);
-            let part = |of: &Mat<f64>| upload(device, of, first, chunk.samples);
-            Ok((part(&x.coordinates)?, part(&dz.coordinates)?))
+            let [r, s] = [&x, &dz].map(|span| span.coordinates.subcols(first, chunk.samples));
+            Ok(Coordinates {
+                r: upload(device, r)?,
+                rt: upload(device, r.transpose())?,
+                s: upload(device, s)?,
+                st: upload(device, s.transpose())?,
+            })
         });
         Ok(Self {
             layer: layer.clone(),
@@ -104,8 +116,8 @@ impl<D: Device> CompressedDense<D> {
             p: dz.rank(),
             places,
             chunks: chunks.collect::<Result<_>>()?,
-            qt: upload(device, &x.basis, 0, layer.inputs)?,
-            pt: upload(device, &dz.basis, 0, layer.outputs)?,
+            qt: upload(device, x.basis.as_ref())?,
+            pt: upload(device, dz.basis.as_ref())?,
             scratch: None,
         })
     }
@@ -158,7 +170,7 @@ impl<D: Device> CompressedDense<D> {
     pub fn tangent(&self, device: &D, chunk: usize, samples: usize, directions: usize, tz: &mut D::Buffer) {
         let outputs = self.layer.outputs;
         let (_, weights, _) = self.scratch.as_ref().expect("it was begun");
-        let (a, b) = (Matrices::same(&self.chunks[chunk].0).t(), Matrices::new(weights, 0, self.r * outputs));
+        let (a, b) = (Matrices::same(&self.chunks[chunk].r).t(), Matrices::new(weights, 0, self.r * outputs));
         let c = MatricesMut { buffer: tz, offset: 0, pitch: samples * outputs };
         device.multiply(Multiply { directions, shape: [samples, self.r, outputs], a, b, c, store: Set });
     }
@@ -174,7 +186,7 @@ impl<D: Device> CompressedDense<D> {
         tdx: &mut D::Buffer,
     ) {
         let inputs = self.layer.inputs;
-        let (a, b) = (Matrices::same(&self.chunks[chunk].1).t(), self.b_t(vectors));
+        let (a, b) = (Matrices::same(&self.chunks[chunk].s).t(), self.b_t(vectors));
         let c = MatricesMut { buffer: tdx, offset: 0, pitch: samples * inputs };
         device.multiply(Multiply { directions, shape: [samples, self.p, inputs], a, b, c, store: Set });
     }
@@ -193,12 +205,12 @@ impl<D: Device> CompressedDense<D> {
         accumulate: bool,
     ) {
         let Dense { inputs, outputs, .. } = self.layer;
-        let (coordinates_x, coordinates_dz) = &self.chunks[chunk];
+        let Coordinates { rt, st, .. } = &self.chunks[chunk];
         let store = if accumulate { Add } else { Set };
-        let (a, b) = (Matrices::same(coordinates_x), Matrices::new(tdz, 0, samples * outputs));
+        let (a, b) = (Matrices::same(rt).t(), Matrices::new(tdz, 0, samples * outputs));
         let c = self.at(self.places.0, products);
         device.multiply(Multiply { directions, shape: [self.r, samples, outputs], a, b, c, store });
-        let (a, b) = (Matrices::same(coordinates_dz), Matrices::new(tx, 0, samples * inputs));
+        let (a, b) = (Matrices::same(st).t(), Matrices::new(tx, 0, samples * inputs));
         let c = self.at(self.places.1, products);
         device.multiply(Multiply { directions, shape: [self.p, samples, inputs], a, b, c, store });
     }
@@ -207,20 +219,20 @@ impl<D: Device> CompressedDense<D> {
     fn finish(&mut self, device: &D, directions: usize, products: &mut D::Buffer) -> Result<()> {
         let (weights, mut small) = self.room(device, directions)?;
         self.cut(device, directions, products, &mut small);
-        let (a, b) = (Matrices::new(&small, 0, self.p * self.r), Matrices::same(&self.qt));
+        let (a, b) = (Matrices::new(&small, 0, self.p * self.r).t(), Matrices::same(&self.qt));
         let c = self.at(self.places.1, products);
         device.multiply(Multiply { directions, shape: [self.p, self.r, self.layer.inputs], a, b, c, store: Add });
         self.scratch = Some((directions, weights, small));
         Ok(())
     }
 
-    /// `P^T A` (K, p, r), and `A - P P^T A` to the place of A.
+    /// `A^T P` (K, r, p), and `A - P P^T A` to the place of A.
     fn cut(&self, device: &D, directions: usize, vectors: &mut D::Buffer, small: &mut D::Buffer) {
         let Self { layer: Dense { outputs, .. }, r, p, ref pt, .. } = *self;
-        let (a, b) = (Matrices::same(pt), self.a_t(vectors).t());
+        let (a, b) = (self.a_t(vectors), Matrices::same(pt).t());
         let c = MatricesMut { buffer: small, offset: 0, pitch: p * r };
-        device.multiply(Multiply { directions, shape: [p, outputs, r], a, b, c, store: Set });
-        let (a, b) = (Matrices::new(small, 0, p * r).t(), Matrices::same(pt));
+        device.multiply(Multiply { directions, shape: [r, outputs, p], a, b, c, store: Set });
+        let (a, b) = (Matrices::new(small, 0, p * r), Matrices::same(pt));
         let c = self.at(self.places.0, vectors);
         device.multiply(Multiply { directions, shape: [r, p, outputs], a, b, c, store: Subtract });
     }
@@ -242,9 +254,9 @@ impl<D: Device> CompressedDense<D> {
 }
 
 impl<'h, 'a, D: Device> Compression<'h, 'a, D> {
-    /// The compression, or none if it would not halve the weights of a dense layer behind another layer: with as many samples,
-    /// products are faster as they are.
-    pub(super) fn new(hessian: &'h mut Linearization<'a, D>) -> Result<Option<Self>> {
+    /// The compression, or none if it would not halve the weights of a dense layer behind another layer, since with as many samples
+    /// products are faster as they are, or if fewer than `least` coordinates would be left.
+    pub(super) fn new(hessian: &'h mut Linearization<'a, D>, least: usize) -> Result<Option<Self>> {
         let (device, network) = (hessian.objective.device, hessian.objective.network);
         let spans = (0..network.layers().len()).map(|l| spans_if_they_pay(hessian, l)).collect::<Result<Vec<_>>>()?;
         if spans.iter().all(Option::is_none) {
@@ -265,6 +277,9 @@ impl<'h, 'a, D: Device> Compression<'h, 'a, D> {
                 None => (place(lengths(layer).0), None, place(lengths(layer).1)),
             })
             .collect();
+        if dimension < least {
+            return Ok(None);
+        }
         let mut end = dimension;
         let (mut layers, mut compressed) = (Vec::new(), Vec::new());
         for ((layer, spans), (first, second, bias)) in network.layers().iter().zip(spans).zip(places) {
@@ -370,8 +385,7 @@ impl<D: Device> SymmetricOperator<D> for Compression<'_, '_, D> {
         for compressed in self.compressed.iter_mut().flatten() {
             compressed.begin(device, count, vectors)?;
         }
-        let frame =
-            Frame { layers: &self.layers, theta: &self.theta, compressed: &self.compressed, coupling: None };
+        let frame = Frame { layers: &self.layers, theta: &self.theta, compressed: &self.compressed, coupling: None };
         self.hessian.products(Some(frame), count, vectors, products)?;
         for compressed in self.compressed.iter_mut().flatten() {
             compressed.finish(device, count, products)?;

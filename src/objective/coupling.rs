@@ -60,8 +60,7 @@ impl<D: Device> Coupling<D> {
                 let (theta, vectors, x, route) = (&direction, &direction, &chunk.images, primal.route(0));
                 let call = ConvTangent { samples, directions: 1, theta, vectors, x, tx: None, route, tp: &mut tx };
                 device.conv_tangent(&first, call);
-                let (theta, x, route, dp, accumulate) =
-                    (&no_weights, &tx, primal.route(1), primal.adjoint(1), i > 0);
+                let (theta, x, route, dp, accumulate) = (&no_weights, &tx, primal.route(1), primal.adjoint(1), i > 0);
                 let call = ConvBackward { samples, theta, x, route, dp, gradient, accumulate, dx: None };
                 device.conv_backward(&second, call);
             }

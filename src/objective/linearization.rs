@@ -149,12 +149,13 @@ impl<'a, D: Device> Linearization<'a, D> {
     }
 
     /// The compression of the Hessian to a subspace that holds its range, if that is worth while: if the subset is small
-    /// enough for a dense layer's weights to have coordinates half as many as they are.
+    /// enough for a dense layer's weights to have coordinates half as many as they are, and `least` coordinates are left: a solve
+    /// that might exhaust them would meet those that stand for nothing.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
-    pub fn compression(&mut self) -> Result<Option<Compression<'_, 'a, D>>> {
-        Compression::new(self)
+    pub fn compression(&mut self, least: usize) -> Result<Option<Compression<'_, 'a, D>>> {
+        Compression::new(self, least)
     }
 
     /// Calls `f(device, chunk, its number, primal)` for each chunk.

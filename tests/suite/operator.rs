@@ -104,16 +104,17 @@ fn check_bits<D: Device>(device: &D) {
 
 /// The compression: `E c` for coordinates c, `H E c` by the Hessian's own products, and `E C c`, where C is the compression.
 ///
-/// Two dense layers are compressed, in three chunks of samples of which the last is smaller.
+/// Two dense layers are compressed and two conv blocks coupled, in three chunks of samples of which the last is smaller.
 fn check_compression<D: Device>(device: &D, memory: usize, tolerance: f64) {
     let shape = ImageShape { channels: 2, height: 11, width: 13 };
-    let network = Network::parse("conv 3x3 6, dense 60, dense 50, dense 10", shape, 10).unwrap();
+    let network = Network::parse("conv 3x3 6, conv 3x3 5, dense 60, dense 50, dense 10", shape, 10).unwrap();
     let theta = cast(&seeded_theta(&network, 6, 0.1));
     let objective = Objective::new(device, &network, &noise_samples(shape, 9, 10, 8), 4).unwrap();
     let mut hessian = objective.linearize(&upload(device, &theta), memory).unwrap();
-    let mut compression = hessian.compression().unwrap().expect("9 samples span little of both layers");
+    hessian.prepare(usize::MAX).unwrap();
+    let mut compression = hessian.compression(0).unwrap().expect("9 samples span little of both layers");
     let m = compression.dimension();
-    assert_eq!(m, network.dim() - 180 * 60 - 60 * 50 + 9 * (180 + 60) + 9 * (60 + 50));
+    assert_eq!(m, network.dim() - 30 * 60 - 60 * 50 + 9 * (30 + 60) + 9 * (60 + 50));
     // The first product takes away what stands for nothing; a second keeps to the subspace.
     let directions: Vec<Vec<D::Scalar>> = (70..73).map(|seed| direction(seed, m)).collect();
     let mut images = device.zeros(3 * m).unwrap();
@@ -166,7 +167,13 @@ fn many_samples_are_not_compressed() {
     let device = CpuDevice::<f64>::new();
     let (network, theta, samples) = problem();
     let objective = Objective::new(&device, &network, &samples, 23).unwrap();
-    assert!(objective.linearize_host(&theta, None).unwrap().compression().unwrap().is_none());
+    assert!(objective.linearize_host(&theta, None).unwrap().compression(0).unwrap().is_none());
+    // Nor are few, if too few coordinates were left.
+    let shape = network.input();
+    let few = Objective::new(&device, &network, &noise_samples(shape, 2, 10, 8), 23).unwrap();
+    let mut hessian = few.linearize_host(&theta, None).unwrap();
+    let left = hessian.compression(0).unwrap().expect("two samples span little").dimension();
+    assert!(hessian.compression(left).unwrap().is_some() && hessian.compression(left + 1).unwrap().is_none());
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What the kernel tests run: one function for each family of kernels, on any device, and its awkward sizes.
 
 use eigenscope::device::{
-    Columns, ColumnsMut, Combine, ConvBackward, ConvCoupling, ConvForward, ConvTangent, ConvTangentBackward, DenseBackward,
-    DenseForward, DenseTangent, DenseTangentBackward, Device, Gram, LossBackward, LossForward, LossTangent,
-    LossTangentBackward, Matrices, MatricesMut, Multiply, RmsPropStep, Scalar, Store, Update,
+    Columns, ColumnsMut, Combine, ConvBackward, ConvCoupling, ConvForward, ConvTangent, ConvTangentBackward,
+    DenseBackward, DenseForward, DenseTangent, DenseTangentBackward, Device, Gram, LossBackward, LossForward,
+    LossTangent, LossTangentBackward, Matrices, MatricesMut, Multiply, RmsPropStep, Scalar, Store, Update,
 };
 use eigenscope::network::{Conv, Dense};
 

@@ -10,11 +10,7 @@ use crate::network::Conv;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-pub(in crate::device::cpu) fn coupling<T: Scalar>(
-    first: &Conv,
-    second: &Conv,
-    call: ConvCoupling<'_, CpuDevice<T>>,
-) {
+pub(in crate::device::cpu) fn coupling<T: Scalar>(first: &Conv, second: &Conv, call: ConvCoupling<'_, CpuDevice<T>>) {
     assert_eq!(first.out_channels, second.in_channels, "the second block follows the first");
     let (taps, own, pitch) = (second.kernel * second.kernel, first.patch_len(), second.pitch);
     let (filter, len, directions) = (second.patch_len(), second.weight_len(), call.directions);

@@ -12,7 +12,7 @@ use crate::network::Dense;
 /// makes the result independent of their number.
 const COLUMNS: usize = 256;
 /// The same for [`multiply`], whose results are smaller.
-const MULTIPLY_COLUMNS: usize = 64;
+const MULTIPLY_COLUMNS: usize = 128;
 
 pub(in crate::device::cpu) fn multiply<T: Scalar>(call: Multiply<'_, Cpu<T>>) {
     let Multiply { directions, shape: [rows, terms, columns], a, b, c, store } = call;
