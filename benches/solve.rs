@@ -8,7 +8,7 @@ use eigenscope::device::Device;
 use eigenscope::device::cpu::CpuDevice;
 use eigenscope::eigen::{NoMonitor, Options, SymmetricOperator, solve};
 use eigenscope::network::{Init, Network};
-use eigenscope::objective::Objective;
+use eigenscope::objective::{Linearization, Objective};
 
 const SAMPLES: usize = 256;
 
@@ -22,34 +22,53 @@ fn lenet(data: &Dataset) -> (Network, Vec<f32>) {
     (network, theta)
 }
 
-/// One block of Hessian-vector products: chunks of 64, 128, 256 samples; blocks of 1 to 8 directions.
-#[divan::bench(args = [1, 2, 4, 8], consts = [64, 128, 256], sample_count = 5, sample_size = 1)]
-fn hvp<const CHUNK: usize>(bencher: Bencher, block: usize) {
+/// Calls `f` with the Hessian over a subset in chunks of `chunk` samples.
+fn with_hessian(chunk: usize, f: impl FnOnce(&CpuDevice<f32>, &mut Linearization<'_, CpuDevice<f32>>)) {
     let data = Dataset::mnist_embedded().expect("it is built in");
     let (network, theta) = lenet(&data);
     let device = CpuDevice::<f32>::new();
     let subset = data.train.first(SAMPLES).expect("there are more");
-    let objective = Objective::new(&device, &network, &subset, CHUNK).expect("it fits");
-    let mut hessian = objective.linearize_host(&theta, None).expect("it fits");
-    let vectors: Vec<f32> = (0..block * network.dim()).map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5).collect();
-    let mut products = device.zeros(vectors.len()).expect("it fits");
-    bencher.bench_local(|| hessian.hvp(block, &vectors, &mut products));
+    let objective = Objective::new(&device, &network, &subset, chunk).expect("it fits");
+    f(&device, &mut objective.linearize_host(&theta, None).expect("it fits"));
 }
 
-/// The same in the coordinates of the subset's span, in one chunk.
-#[divan::bench(args = [1, 2, 4, 8], sample_count = 5, sample_size = 1)]
-fn compressed(bencher: Bencher, block: usize) {
-    let data = Dataset::mnist_embedded().expect("it is built in");
-    let (network, theta) = lenet(&data);
-    let device = CpuDevice::<f32>::new();
-    let subset = data.train.first(SAMPLES).expect("there are more");
-    let objective = Objective::new(&device, &network, &subset, SAMPLES).expect("it fits");
-    let mut hessian = objective.linearize_host(&theta, None).expect("it fits");
-    let mut compression = hessian.compression(0).expect("it fits").expect("it pays");
-    let len = block * compression.dimension();
+/// Products of a block of an operator.
+fn products(
+    bencher: Bencher,
+    device: &CpuDevice<f32>,
+    operator: &mut impl SymmetricOperator<CpuDevice<f32>>,
+    block: usize,
+) {
+    let len = block * operator.dimension();
     let vectors: Vec<f32> = (0..len).map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5).collect();
     let mut products = device.zeros(len).expect("it fits");
-    bencher.bench_local(|| compression.apply(block, &vectors, &mut products));
+    bencher.bench_local(|| operator.apply(block, &vectors, &mut products));
+}
+
+/// One block of Hessian-vector products, for which nothing was prepared: chunks of 64, 128, 256 samples; blocks of 1 to 8
+/// directions.
+#[divan::bench(args = [1, 2, 4, 8], consts = [64, 128, 256], sample_count = 5, sample_size = 1)]
+fn hvp<const CHUNK: usize>(bencher: Bencher, block: usize) {
+    with_hessian(CHUNK, |device, hessian| products(bencher, device, hessian, block));
+}
+
+/// The same of a prepared Hessian, in one chunk.
+#[divan::bench(args = [1, 2, 4, 8], sample_count = 5, sample_size = 1)]
+fn prepared(bencher: Bencher, block: usize) {
+    with_hessian(SAMPLES, |device, hessian| {
+        hessian.prepare(usize::MAX).expect("it fits");
+        products(bencher, device, hessian, block);
+    });
+}
+
+/// The same in the coordinates of the subset's span.
+#[divan::bench(args = [1, 2, 4, 8], sample_count = 5, sample_size = 1)]
+fn compressed(bencher: Bencher, block: usize) {
+    with_hessian(SAMPLES, |device, hessian| {
+        hessian.prepare(usize::MAX).expect("it fits");
+        let mut compression = hessian.compression(0).expect("it fits").expect("it pays");
+        products(bencher, device, &mut compression, block);
+    });
 }
 
 /// A diagonal operator as large as the LeNet's Hessian: its products cost nothing beside the eigensolver's own work.
