@@ -135,11 +135,12 @@ impl<D: Device> CompressedDense<D> {
         MatricesMut { buffer, offset: place, pitch: self.layer.pitch }
     }
 
-    /// The scratch, for some directions at least.
-    fn room(&mut self, device: &D, directions: usize) -> Result<(D::Buffer, D::Buffer)> {
+    /// The scratch, for some directions at least; it is put back with the number that it has room for.
+    fn room(&mut self, device: &D, directions: usize) -> Result<(usize, D::Buffer, D::Buffer)> {
         match self.scratch.take() {
-            Some((room, weights, small)) if room >= directions => Ok((weights, small)),
+            Some(scratch) if scratch.0 >= directions => Ok(scratch),
             _ => Ok((
+                directions,
                 device.zeros(directions * self.r * self.layer.outputs)?,
                 device.zeros(directions * self.p * self.r)?,
             )),
@@ -148,7 +149,7 @@ impl<D: Device> CompressedDense<D> {
 
     /// Prepares for a block of directions: `(A + P B^T Q)^T`, for an A that has no part in the span of P.
     fn begin(&mut self, device: &D, directions: usize, vectors: &D::Buffer) -> Result<()> {
-        let (mut weights, mut small) = self.room(device, directions)?;
+        let (room, mut weights, mut small) = self.room(device, directions)?;
         let Self { layer: Dense { inputs, outputs, pitch, .. }, r, p, ref pt, ref qt, .. } = *self;
         for k in 0..directions {
             device.copy(vectors, self.places.0 + k * pitch, &mut weights, k * r * outputs, r * outputs);
@@ -162,7 +163,7 @@ impl<D: Device> CompressedDense<D> {
         let (a, b) = (Matrices::new(&small, 0, p * r).t(), Matrices::same(pt));
         let c = MatricesMut { buffer: &mut weights, offset: 0, pitch: r * outputs };
         device.multiply(Multiply { directions, shape: [r, p, outputs], a, b, c, store: Add });
-        self.scratch = Some((directions, weights, small));
+        self.scratch = Some((room, weights, small));
         Ok(())
     }
 
@@ -217,12 +218,12 @@ impl<D: Device> CompressedDense<D> {
 
     /// Moves the part of A in the span of P to B, once the products of all chunks are there.
     fn finish(&mut self, device: &D, directions: usize, products: &mut D::Buffer) -> Result<()> {
-        let (weights, mut small) = self.room(device, directions)?;
+        let (room, weights, mut small) = self.room(device, directions)?;
         self.cut(device, directions, products, &mut small);
         let (a, b) = (Matrices::new(&small, 0, self.p * self.r).t(), Matrices::same(&self.qt));
         let c = self.at(self.places.1, products);
         device.multiply(Multiply { directions, shape: [self.p, self.r, self.layer.inputs], a, b, c, store: Add });
-        self.scratch = Some((directions, weights, small));
+        self.scratch = Some((room, weights, small));
         Ok(())
     }
 
@@ -239,7 +240,7 @@ impl<D: Device> CompressedDense<D> {
 
     /// `A Q^T + P B^T` of a vector of coordinates, which loses what stands for nothing, to `offset` of a parameter vector.
     fn lift(&mut self, device: &D, vector: &mut D::Buffer, offset: usize, to: &mut D::Buffer) -> Result<()> {
-        let (weights, mut small) = self.room(device, 1)?;
+        let (room, weights, mut small) = self.room(device, 1)?;
         self.cut(device, 1, vector, &mut small);
         let Dense { inputs, outputs, .. } = self.layer;
         let (a, b) = (self.a_t(vector).t(), Matrices::same(&self.qt));
@@ -248,7 +249,7 @@ impl<D: Device> CompressedDense<D> {
         let (a, b) = (Matrices::same(&self.pt).t(), self.b_t(vector));
         let c = MatricesMut { buffer: to, offset, pitch: 0 };
         device.multiply(Multiply { directions: 1, shape: [outputs, self.p, inputs], a, b, c, store: Add });
-        self.scratch = Some((1, weights, small));
+        self.scratch = Some((room, weights, small));
         Ok(())
     }
 }

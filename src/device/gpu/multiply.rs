@@ -2,11 +2,11 @@
 //!
 //! A tile wants the rows of A and the columns of B side by side: A transposed, B as it is. What lies otherwise is copied first.
 
+use super::GpuDevice;
 use super::geometry::{TILE_COLUMNS, TILE_ROWS, grid, ranges, to_u32};
 use super::pack::{Operand, Order};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
-use super::{Buffer, GpuDevice};
 use crate::device::{Matrices, Multiply, Store};
 use bytemuck::{Pod, Zeroable, bytes_of};
 
@@ -73,12 +73,8 @@ pub(super) fn multiply(gpu: &GpuDevice, call: Multiply<'_, GpuDevice>) {
         c_offset: to_u32(c.offset),
         c_pitch: to_u32(c.pitch),
     };
-    fn lies<'b>(of: &'b Matrices<'_, GpuDevice>) -> &'b super::Storage {
-        let Buffer { raw, .. } = of.buffer;
-        raw
-    }
-    let a_storage = a_copy.as_ref().map_or_else(|| lies(&a), |(copy, _)| copy);
-    let b_storage = b_copy.as_ref().map_or_else(|| lies(&b), |(copy, _)| copy);
+    let a_storage = a_copy.as_ref().map_or(&a.buffer.raw, |(copy, _)| &**copy);
+    let b_storage = b_copy.as_ref().map_or(&b.buffer.raw, |(copy, _)| &**copy);
     let tiles = [columns.div_ceil(TILE_COLUMNS), rows.div_ceil(TILE_ROWS)];
     for range in ranges(terms) {
         // What is added to the first range is added to by the others.
