@@ -17,11 +17,14 @@ def mnist(n):
     return images.reshape(-1, 28, 28)[:n].astype(np.float32) / 255.0, labels[:n].astype(np.int64)
 
 
-def median_seconds(f, repeats):
+def median_seconds(f, repeats, wait=lambda: None):
+    """Median seconds of a call, after one that is not timed; `wait` waits for a GPU."""
     f()
+    wait()
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
         f()
+        wait()
         times.append(time.perf_counter() - start)
     return sorted(times)[len(times) // 2]
