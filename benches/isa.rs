@@ -10,7 +10,7 @@
 //! prints one kernel's machine code. wgpu cannot open the driver's null device, so this talks to Vulkan through ash.
 
 use ash::{khr, vk};
-use eigenscope::device::gpu::shader::{KERNELS, KernelSpec, RowLoads, expand};
+use eigenscope::device::gpu::shader::{KERNELS, KernelSpec, Sharing, expand};
 use naga::back::{pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -297,7 +297,7 @@ impl Compiler {
 
 /// SPIR-V without checks, as the device compiles it, and the number of bindings.
 fn spirv(kernel: &KernelSpec, one_product: bool) -> (Vec<u32>, u32) {
-    let source = expand(kernel.source, RowLoads::Each);
+    let source = expand(kernel.source, Sharing::Workgroup);
     let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
     let info = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES)
         .validate(&module)

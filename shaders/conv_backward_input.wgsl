@@ -7,7 +7,7 @@
 #import unpool
 #import windows
 
-@group(0) @binding(0) var<storage, read> weights: array<f32>; // (OC, K, K, IC16): IC padded to a multiple of 16
+@group(0) @binding(0) var<storage, read> weights: array<Packed>; // (OC, K, K, IC16): IC padded to a multiple of 16
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>; // (N, IC, H, W)

@@ -6,7 +6,7 @@
 #import store_rows
 
 @group(0) @binding(0) var<storage, read> theta: array<f32>; // (dim), for the bias
-@group(0) @binding(1) var<storage, read> weights: array<f32>; // (IC, K, K, OC16): OC padded to a multiple of 16
+@group(0) @binding(1) var<storage, read> weights: array<Packed>; // (IC, K, K, OC16): OC padded to a multiple of 16
 @group(0) @binding(2) var<storage, read> images: array<f32>; // (N, IC, H + K - 1, W + K - 1): x with a border
 @group(0) @binding(3) var<storage, read_write> p: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(4) var<storage, read_write> route: array<u32>; // (N, OC, PH, PW)

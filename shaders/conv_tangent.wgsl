@@ -6,7 +6,7 @@
 #import store_rows
 
 @group(0) @binding(0) var<storage, read> vectors: array<f32>; // (K, pitch), for the bias
-@group(0) @binding(1) var<storage, read> weights: array<f32>; // (1 + K, IC, K, K, OC16): W and then tW, OC padded
+@group(0) @binding(1) var<storage, read> weights: array<Packed>; // (1 + K, IC, K, K, OC16): W and then tW, OC padded
 @group(0) @binding(2) var<storage, read> images: array<f32>; // (1 + K, N, IC, H + K - 1, W + K - 1): x, then tx, bordered
 @group(0) @binding(3) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(4) var<storage, read_write> tp: array<f32>; // (K, N, OC, PH, PW)

@@ -7,7 +7,7 @@
 #import unpool
 #import windows
 
-@group(0) @binding(0) var<storage, read> weights: array<f32>; // (1 + K, OC, K, K, IC16): W and then tW, IC padded
+@group(0) @binding(0) var<storage, read> weights: array<Packed>; // (1 + K, OC, K, K, IC16): W and then tW, IC padded
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(2) var<storage, read> dp: array<f32>; // (N, OC, PH, PW)
 @group(0) @binding(3) var<storage, read> tdp: array<f32>; // (K, N, OC, PH, PW)

@@ -6,23 +6,28 @@
 @group(0) @binding(1) var<storage, read> vectors: array<f32>; // (K, pitch)
 @group(0) @binding(2) var<storage, read_write> products: array<f32>; // (K, pitch)
 
+var<workgroup> sums: array<f32, 64>;
+
+// A workgroup for each component of the first block's channel.
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let item = flat(id);
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let item = flat(group * vec3(64u, 1u, 1u)) / 64u;
     if item >= blocks.own * blocks.channels { return; }
     let channel = item / blocks.own;
     let j = item % blocks.own;
     let filter_len = blocks.channels * blocks.taps;
     let part = j * blocks.out_channels * filter_len;
-    let weights = id.z * blocks.pitch + blocks.weight;
+    let weights = group.z * blocks.pitch + blocks.weight;
     var sum = 0.0;
-    for (var oc = 0u; oc < blocks.out_channels; oc++) {
-        let at = oc * filter_len + channel * blocks.taps;
-        var of_filter = 0.0;
-        for (var tap = 0u; tap < blocks.taps; tap++) {
-            of_filter = fma(matrix[part + at + tap], vectors[weights + at + tap], of_filter);
-        }
-        sum += of_filter;
+    for (var term = lane; term < blocks.out_channels * blocks.taps; term += 64u) {
+        let at = term / blocks.taps * filter_len + channel * blocks.taps + term % blocks.taps;
+        sum = fma(matrix[part + at], vectors[weights + at], sum);
     }
-    products[own_component(id.z, channel, j)] += sum;
+    sums[lane] = sum;
+    workgroupBarrier();
+    for (var left = 32u; left > 0u; left /= 2u) {
+        if lane < left { sums[lane] += sums[lane + left]; }
+        workgroupBarrier();
+    }
+    if lane == 0u { products[own_component(group.z, channel, j)] += sums[0]; }
 }

@@ -3,6 +3,9 @@
 #import outer
 #import rows
 #import tile
+#workgroup
+#import panels
+#end
 #import store_rows
 #import store_columns
 
@@ -16,20 +19,40 @@ fn store(direction: u32, o: u32, i: u32, sum: f32) {
     if layer.accumulate == 0u { gradient[at] = sum; } else { gradient[at] += sum; }
 }
 
+#workgroup
+#panel stage_adjoints left along_rows dz
+#panel stage_columns right along_rows x
+#end
+
+#subgroup
 #rows adjoints dz
 #columns columns x
+#end
 
 // Rows are outputs, columns inputs.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let column = first_column(group.x, lane);
+#subgroup
     if past_end(column, lane, layer.inputs) { return; }
-    let row = (layer.base + group.y) * ROWS;
-    let rows = row_offsets(lane, ROWS, 1u);
+#end
+    let row = first_row(layer.base + group.y, lane);
     var sums = Tile();
+#workgroup
+    let tile_row = first_row(layer.base + group.y, 0u);
+    let tile_column = first_column(group.x, 0u);
+    for (var n = layer.begin; n < layer.end; n += TERMS) {
+        stage_adjoints(Operand(n * layer.outputs + tile_row, 1u, layer.outputs, layer.outputs - tile_row, layer.end - n), lane);
+        stage_columns(Operand(n * layer.inputs + tile_column, 1u, layer.inputs, layer.inputs - tile_column, layer.end - n), lane);
+        sums = add_panels(sums, lane);
+    }
+#end
+#subgroup
+    let rows = row_offsets(lane, ROWS, 1u);
     for (var n = layer.begin; n < layer.end; n++) {
         let z = n * layer.outputs + row;
         sums = add_tile(sums, adjoints(z, rows), columns(n * layer.inputs + column));
     }
+#end
     store_rows(0u, row, column, sums);
 }

@@ -3,6 +3,9 @@
 #import outer
 #import rows
 #import tile
+#workgroup
+#import panels
+#end
 #import store_rows
 #import store_columns
 
@@ -16,6 +19,12 @@ fn store(direction: u32, o: u32, n: u32, sum: f32) {
     partials[(direction * layer.samples + n) * layer.outputs + o] = sum;
 }
 
+#workgroup
+#panel stage_weights left along_terms theta
+#panel stage_columns right along_rows xt
+#end
+
+#subgroup
 #row_quads weights theta
 #columns columns xt
 
@@ -23,20 +32,36 @@ fn four_columns(at: u32) -> mat4x4<f32> {
     let n = layer.samples;
     return mat4x4<f32>(columns(at), columns(at + n), columns(at + 2u * n), columns(at + 3u * n));
 }
+#end
 
-// Rows are outputs, columns samples; four steps of the sum at a time.
+// Rows are outputs, columns samples.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let column = first_column(group.x, lane);
+#subgroup
     if past_end(column, lane, layer.samples) { return; }
-    let row = (layer.base + group.y) * ROWS;
+#end
+    let row = first_row(layer.base + group.y, lane);
+    let begin = group.z * layer.slice;
+    let end = min(begin + layer.slice, layer.inputs);
+    var sums = Tile();
+#workgroup
+    let tile_row = first_row(layer.base + group.y, 0u);
+    let tile_column = first_column(group.x, 0u);
+    for (var i = begin; i < end; i += TERMS) {
+        let weight = layer.weight + tile_row * layer.inputs + i;
+        stage_weights(Operand(weight, layer.inputs, 1u, layer.outputs - tile_row, end - i), lane);
+        stage_columns(Operand(i * layer.samples + tile_column, 1u, layer.samples, layer.samples - tile_column, end - i), lane);
+        sums = add_panels(sums, lane);
+    }
+#end
+#subgroup
     let weight = layer.weight + row * layer.inputs;
     let rows = row_offsets(lane, layer.outputs - row, layer.inputs);
-    var sums = Tile();
-    let end = min((group.z + 1u) * layer.slice, layer.inputs);
-    for (var i = group.z * layer.slice; i < end; i += 4u) {
+    for (var i = begin; i < end; i += 4u) {
         let at = i * layer.samples + column;
         sums = add_quads(sums, weights(weight + i, rows), four_columns(at));
     }
+#end
     store_rows(group.z, row, column, sums);
 }

@@ -3,6 +3,9 @@
 #import outer
 #import rows
 #import tile
+#workgroup
+#import panels
+#end
 #import store_rows
 #import store_columns
 
@@ -20,21 +23,49 @@ fn store(direction: u32, o: u32, i: u32, sum: f32) {
     if layer.accumulate == 0u { products[at] = sum; } else { products[at] += sum; }
 }
 
+#workgroup
+#panel stage_adjoints left along_rows dz
+#panel stage_tangent_adjoints left along_rows tdz
+#panel stage_columns right along_rows x
+#panel stage_tangent_columns right along_rows tx
+#end
+
+#subgroup
 #rows adjoints dz
 #rows tangent_adjoints tdz
 #columns columns x
 #columns tangent_columns tx
+#end
 
 // Rows are outputs, columns inputs.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let column = first_column(group.x, lane);
+#subgroup
     if past_end(column, lane, layer.inputs) { return; }
-    let row = (layer.base + group.y) * ROWS;
+#end
+    let row = first_row(layer.base + group.y, lane);
     let outputs = group.z * layer.samples * layer.outputs;
     let inputs = group.z * layer.samples * layer.inputs;
-    let rows = row_offsets(lane, ROWS, 1u);
     var sums = Tile();
+#workgroup
+    let tile_row = first_row(layer.base + group.y, 0u);
+    let tile_column = first_column(group.x, 0u);
+    for (var n = layer.begin; n < layer.end; n += TERMS) {
+        let z = outputs + n * layer.outputs + tile_row;
+        stage_tangent_adjoints(Operand(z, 1u, layer.outputs, layer.outputs - tile_row, layer.end - n), lane);
+        stage_columns(Operand(n * layer.inputs + tile_column, 1u, layer.inputs, layer.inputs - tile_column, layer.end - n), lane);
+        sums = add_panels(sums, lane);
+    }
+    for (var n = layer.begin; !one_product && n < layer.end; n += TERMS) {
+        let i = inputs + n * layer.inputs + tile_column;
+        stage_adjoints(Operand(n * layer.outputs + tile_row, 1u, layer.outputs, layer.outputs - tile_row, layer.end - n), lane);
+        stage_tangent_columns(Operand(i, 1u, layer.inputs, layer.inputs - tile_column, layer.end - n), lane);
+        sums = add_panels(sums, lane);
+    }
+#end
+#subgroup
+    let rows = row_offsets(lane, ROWS, 1u);
     var z = layer.begin * layer.outputs + row;
     var i = layer.begin * layer.inputs + column;
     var n = layer.begin;
@@ -63,5 +94,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         z += layer.outputs;
         i += layer.inputs;
     }
+#end
     store_rows(group.z, row, column, sums);
 }

@@ -2,6 +2,9 @@
 #import outer
 #import rows
 #import tile
+#workgroup
+#import panels
+#end
 #import store_rows
 #import store_columns
 
@@ -38,27 +41,53 @@ fn store(direction: u32, row: u32, column: u32, sum: f32) {
     }
 }
 
-#rows left a
-#columns right b
+#workgroup
+#panel stage_rows left along_rows a
+#panel stage_columns right along_rows b
+#end
 
-// Two terms at a time.
+#subgroup
+#rows row_terms a
+#columns column_terms b
+#end
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let column = first_column(group.x, lane);
+#subgroup
     if past_end(column, lane, multiply.columns) { return; }
-    let row = (multiply.base + group.y) * ROWS;
-    let rows = row_offsets(lane, ROWS, 1u);
-    var at = multiply.a_offset + group.z * multiply.a_pitch + multiply.begin * multiply.a_step + row;
-    var bt = multiply.b_offset + group.z * multiply.b_pitch + multiply.begin * multiply.b_step + column;
+#end
+    let row = first_row(multiply.base + group.y, lane);
+    let a_offset = multiply.a_offset + group.z * multiply.a_pitch;
+    let b_offset = multiply.b_offset + group.z * multiply.b_pitch;
     var sums = Tile();
+#workgroup
+    let tile_row = first_row(multiply.base + group.y, 0u);
+    let tile_column = first_column(group.x, 0u);
+    for (var term = multiply.begin; term < multiply.end; term += TERMS) {
+        let at = a_offset + term * multiply.a_step + tile_row;
+        let bt = b_offset + term * multiply.b_step + tile_column;
+        let terms = multiply.end - term;
+        stage_rows(Operand(at, 1u, multiply.a_step, multiply.rows - tile_row, terms), lane);
+        stage_columns(Operand(bt, 1u, multiply.b_step, multiply.columns - tile_column, terms), lane);
+        sums = add_panels(sums, lane);
+    }
+#end
+#subgroup
+    // Two terms at a time.
+    let rows = row_offsets(lane, ROWS, 1u);
+    var at = a_offset + multiply.begin * multiply.a_step + row;
+    var bt = b_offset + multiply.begin * multiply.b_step + column;
     var term = multiply.begin;
     for (; term + 1u < multiply.end; term += 2u) {
-        sums = add_pair(sums, left(at, rows), right(bt), left(at + multiply.a_step, rows), right(bt + multiply.b_step));
+        let next = column_terms(bt + multiply.b_step);
+        sums = add_pair(sums, row_terms(at, rows), column_terms(bt), row_terms(at + multiply.a_step, rows), next);
         at += 2u * multiply.a_step;
         bt += 2u * multiply.b_step;
     }
     if term < multiply.end {
-        sums = add_tile(sums, left(at, rows), right(bt));
+        sums = add_tile(sums, row_terms(at, rows), column_terms(bt));
     }
+#end
     store_rows(group.z, row, column, sums);
 }

@@ -44,26 +44,7 @@ fn add_two_outer(sums: mat4x4<f32>, x: vec4<f32>, x_columns: vec4<f32>, y: vec4<
     );
 }
 
-// And for four steps, whose columns are those of the matrix.
-fn add_quads(sums: Tile, rows: Quads, columns: mat4x4<f32>) -> Tile {
-    return Tile(
-        add_four_outer(sums.a, mat4x4<f32>(rows.x.a, rows.y.a, rows.z.a, rows.w.a), columns),
-        add_four_outer(sums.b, mat4x4<f32>(rows.x.b, rows.y.b, rows.z.b, rows.w.b), columns),
-        add_four_outer(sums.c, mat4x4<f32>(rows.x.c, rows.y.c, rows.z.c, rows.w.c), columns),
-        add_four_outer(sums.d, mat4x4<f32>(rows.x.d, rows.y.d, rows.z.d, rows.w.d), columns),
-    );
-}
-
-fn add_four_outer(sums: mat4x4<f32>, steps: mat4x4<f32>, columns: mat4x4<f32>) -> mat4x4<f32> {
-    let rows = transpose(steps);
-    return mat4x4<f32>(
-        add_four(sums[0], rows[0], columns),
-        add_four(sums[1], rows[1], columns),
-        add_four(sums[2], rows[2], columns),
-        add_four(sums[3], rows[3], columns),
-    );
-}
-
+// Four steps of one row, whose columns are those of the matrix.
 fn add_four(sum: vec4<f32>, row: vec4<f32>, columns: mat4x4<f32>) -> vec4<f32> {
     let two = fma(vec4(row.y), columns[1], fma(vec4(row.x), columns[0], sum));
     return fma(vec4(row.w), columns[3], fma(vec4(row.z), columns[2], two));

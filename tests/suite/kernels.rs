@@ -8,6 +8,7 @@ mod families;
 use crate::support::{direction, gpu, noise_samples, portable_gpu, seeded_theta};
 use eigenscope::data::ImageShape;
 use eigenscope::device::cpu::CpuDevice;
+use eigenscope::device::gpu::shader::{KERNELS, Sharing, expand};
 use eigenscope::device::gpu::{self, GpuDevice};
 use eigenscope::device::{Columns, Device, Gram, LossBackward};
 use eigenscope::network::Network;
@@ -88,45 +89,52 @@ fn vector_kernels_agree_with_the_twin() {
 /// How long a submission may be depends on how fast the adapter was: no bit of a result may.
 #[test]
 fn work_too_long_for_one_submission_is_cut_and_gives_the_same_bits() {
-    let hasty = GpuDevice::open(None).unwrap();
-    hasty.set_submission_work(1000);
     let same = |what: String, cut: &[Output], whole: &[Output]| {
         assert_eq!(cut.len(), whole.len());
         for (cut, whole) in cut.iter().zip(whole) {
             assert!(cut.values == whole.values, "{what}: {} differs", whole.name);
         }
     };
-    for case in &CONV_CASES[1..4] {
-        same(format!("{case:?}"), &conv(&hasty, *case), &conv(gpu(), *case));
+    for (hasty, patient) in
+        [(GpuDevice::open(None).unwrap(), gpu()), (GpuDevice::open_portable(None).unwrap(), portable_gpu())]
+    {
+        hasty.set_submission_work(1000);
+        for case in &CONV_CASES[1..4] {
+            same(format!("{case:?}"), &conv(&hasty, *case), &conv(patient, *case));
+        }
+        for case in &DENSE_CASES[1..4] {
+            same(format!("{case:?}"), &dense(&hasty, *case), &dense(patient, *case));
+        }
+        same("multiply".into(), &multiply(&hasty, MULTIPLY_CASES[2]), &multiply(patient, MULTIPLY_CASES[2]));
+        same("vectors".into(), &vectors(&hasty, VECTOR_CASES[4]), &vectors(patient, VECTOR_CASES[4]));
     }
-    for case in &DENSE_CASES[1..4] {
-        same(format!("{case:?}"), &dense(&hasty, *case), &dense(gpu(), *case));
-    }
-    same("multiply".into(), &multiply(&hasty, MULTIPLY_CASES[2]), &multiply(gpu(), MULTIPLY_CASES[2]));
-    same("vectors".into(), &vectors(&hasty, VECTOR_CASES[4]), &vectors(gpu(), VECTOR_CASES[4]));
 }
 
-/// Kernel, what is in its text, what to put there instead: one fault for each kernel.
+/// Kernel, what is in its text, what to put there instead: one fault for each kernel, or for each variant.
 const FAULTS: &[(&str, &str, &str)] = &[
     ("border", "id.z == 0u", "id.z <= 1u"),
     ("conv_forward", "z.z > best", "z.z >= best + 0.1"),
     ("conv_tangent", "code >= 2u", "code >= 1u"),
     ("conv_backward_weights", "window_pixels(at", "window_pixels(at + 1u"),
+    ("conv_backward_weights", "add_cells(sums, 0u", "add_cells(sums, 1u"),
     ("conv_backward_input", "column_bit(x + 1u)", "column_bit(x)"),
     ("conv_tangent_backward_weights", "window_pixels(inputs + at", "window_pixels(at"),
+    ("conv_tangent_backward_weights", "add_cells(sums, inputs", "add_cells(sums, 0u"),
     ("conv_tangent_backward_input", "weight_rows(vector + w", "weight_rows(w"),
     ("coupling_weights", "channel, j)]", "0u, j)]"),
     ("coupling_first", "+= sum", "= sum"),
     ("sum_partials", "slice = 0u", "slice = 1u"),
     ("dense_forward", "columns(at + n)", "columns(at)"),
+    ("dense_forward", "layer.weight + tile_row", "tile_row"),
     ("dense_forward_sum", "sum < 0.0", "sum < 0.1"),
     ("dense_tangent", "(1u + direction)", "1u"),
     ("dense_tangent_sum", "!(y[i] > 0.0)", "!(y[i] > 0.1)"),
     ("dense_backward_weights", "+= sum", "= sum"),
-    ("dense_backward_input", "o < layer.end", "o + 1u < layer.end"),
+    ("dense_backward_input", "o * step + ", "step + "),
     ("dense_tangent_backward_weights", "group.z * layer.samples * layer.outputs", "0u"),
-    ("dense_tangent_backward_input", "(1u + group.z) * layer.outputs", "layer.outputs"),
+    ("dense_tangent_backward_input", "(1u + direction) * layer.outputs", "layer.outputs"),
     ("multiply", "term < multiply.end {", "false {"),
+    ("multiply", "terms = multiply.end - term;", "terms = min(multiply.end - term, 6u);"),
     ("pack", "(slot - 1u) * pack.pitch", "slot * pack.pitch"),
     ("relu_mask", "y[i] > 0.0", "y[i] >= 0.0"),
     ("column_sums", "n = layer.begin", "n = 1u"),
@@ -142,11 +150,20 @@ const FAULTS: &[(&str, &str, &str)] = &[
 
 #[test]
 fn a_fault_in_any_kernel_is_seen() {
-    let listed: Vec<_> = FAULTS.iter().map(|fault| fault.0).collect();
+    // What a fault makes of a kernel's variant, if it is in that variant at all.
+    let planted = |&(name, from, to): &(&str, &str, &str), sharing| {
+        let kernel = KERNELS.iter().find(|kernel| kernel.name == name).unwrap_or_else(|| panic!("no kernel {name}"));
+        assert!(kernel.source.contains(from), "{name} does not contain {from:?}");
+        let faulty = expand(&kernel.source.replace(from, to), sharing);
+        (faulty != expand(kernel.source, sharing)).then_some(faulty)
+    };
     // The ceilings have a test of their own.
-    let kernels: Vec<_> =
-        gpu::shader::KERNELS.iter().map(|kernel| kernel.name).filter(|name| !name.starts_with("ceiling_")).collect();
-    assert!(kernels.iter().all(|name| listed.contains(name)), "{kernels:?} should all be in {listed:?}");
+    for kernel in KERNELS.iter().filter(|kernel| !kernel.name.starts_with("ceiling_")) {
+        for sharing in [Sharing::Workgroup, Sharing::Subgroup] {
+            let mut faults = FAULTS.iter().filter(|fault| fault.0 == kernel.name);
+            assert!(faults.any(|fault| planted(fault, sharing).is_some()), "{}: no fault, {sharing:?}", kernel.name);
+        }
+    }
     let twin = CpuDevice::<f64>::new();
     let twins = [
         conv(&twin, CONV_CASES[1]),
@@ -157,15 +174,13 @@ fn a_fault_in_any_kernel_is_seen() {
         multiply(&twin, MULTIPLY_CASES[1]),
         coupling(&twin, COUPLING_CASES[1]),
     ];
-    for &(kernel, from, to) in FAULTS {
-        let faulty = GpuDevice::open_patched(None, &|name, source| {
-            if name != kernel {
-                return source.into();
-            }
-            assert!(source.contains(from), "{kernel} does not contain {from:?}");
-            source.replace(from, to)
-        })
-        .unwrap();
+    let each = FAULTS.iter().flat_map(|fault| [(fault, gpu()), (fault, portable_gpu())]);
+    for (fault @ &(kernel, from, to), whole) in each {
+        if planted(fault, whole.sharing()).is_none() {
+            continue;
+        }
+        let patch = |name: &str, source: &str| if name == kernel { source.replace(from, to) } else { source.into() };
+        let faulty = GpuDevice::open_patched(std::ptr::eq(whole, portable_gpu()), &patch).unwrap();
         let result = match kernel {
             "border" | "sum_partials" => compare(&conv(&faulty, CONV_CASES[1]), &twins[0]),
             _ if kernel.starts_with("conv") => compare(&conv(&faulty, CONV_CASES[1]), &twins[0]),
@@ -177,7 +192,7 @@ fn a_fault_in_any_kernel_is_seen() {
             _ => compare(&dense(&faulty, DENSE_CASES[3]), &twins[1]),
         };
         let message = result.expect_err(&format!("{kernel}: {from:?} -> {to:?} was not noticed"));
-        println!("{kernel}: {message}");
+        println!("{kernel}, {:?}: {message}", whole.sharing());
     }
 }
 
@@ -306,7 +321,7 @@ fn what_cannot_be_had_is_an_error_that_says_what_to_do() {
     assert!(message.contains("larger than its limit"), "{message}");
 
     // A kernel that does not compile is reported by the next call that waits, not by a panic.
-    let broken = GpuDevice::open_patched(None, &|_, source| source.replace("main", "other")).unwrap();
+    let broken = GpuDevice::open_patched(false, &|_, source| source.replace("main", "other")).unwrap();
     let r = broken.zeros(1).unwrap();
     let mut dlogits = broken.zeros(1).unwrap();
     broken.loss_backward(LossBackward { samples: 1, classes: 1, scale: 1.0, r: &r, dlogits: &mut dlogits });

@@ -1,7 +1,7 @@
 //! Every shader, without a GPU: translated for every backend, inside every backend's limits, and as the host's table of
 //! kernels says.
 
-use eigenscope::device::gpu::shader::{Access, KERNELS, RowLoads, SNIPPETS, expand};
+use eigenscope::device::gpu::shader::{Access, KERNELS, SNIPPETS, Sharing, expand};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Module, ShaderStage, StorageAccess, TypeInner, back};
 use std::collections::BTreeSet;
@@ -14,17 +14,17 @@ const MAX_WORKGROUP_BYTES: u32 = 16_384;
 const MAX_IMMEDIATE_BYTES: u32 = 64;
 
 fn module(source: &str, name: &str) -> (Module, ModuleInfo) {
-    variant(source, name, RowLoads::Each)
+    variant(source, name, Sharing::Workgroup)
 }
 
-fn variant(source: &str, name: &str, loads: RowLoads) -> (Module, ModuleInfo) {
-    let source = expand(source, loads);
+fn variant(source: &str, name: &str, sharing: Sharing) -> (Module, ModuleInfo) {
+    let source = expand(source, sharing);
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(&source, name)));
     // No more than immediates: a stray f16 or subgroup operation fails here.
-    let capabilities = match loads {
-        RowLoads::Each => Capabilities::IMMEDIATES,
-        RowLoads::Shared => Capabilities::IMMEDIATES | Capabilities::SUBGROUP,
+    let capabilities = match sharing {
+        Sharing::Workgroup => Capabilities::IMMEDIATES,
+        Sharing::Subgroup => Capabilities::IMMEDIATES | Capabilities::SUBGROUP,
     };
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
@@ -126,8 +126,10 @@ fn is_local(function: &naga::Function, base: naga::Handle<Expression>) -> bool {
 
 #[test]
 fn every_kernel_is_translated_for_every_backend() {
-    for (kernel, loads) in KERNELS.iter().flat_map(|kernel| [(kernel, RowLoads::Each), (kernel, RowLoads::Shared)]) {
-        let (module, info) = variant(kernel.source, kernel.name, loads);
+    for (kernel, sharing) in
+        KERNELS.iter().flat_map(|kernel| [(kernel, Sharing::Workgroup), (kernel, Sharing::Subgroup)])
+    {
+        let (module, info) = variant(kernel.source, kernel.name, sharing);
         let variants: &[_] = if module.overrides.is_empty() { &[0.0] } else { &[0.0, 1.0] };
         for &one_product in variants {
             let constants = (!module.overrides.is_empty()).then(|| ("one_product".to_string(), one_product));

@@ -1,6 +1,6 @@
 //! Finding an adapter and opening it.
 
-use super::shader::RowLoads;
+use super::shader::Sharing;
 use crate::{Error, Result};
 use pollster::block_on;
 use std::fmt;
@@ -114,8 +114,8 @@ pub(super) struct Opened {
     pub queue: wgpu::Queue,
     /// The largest range of a buffer that was granted, in bytes.
     pub max_bytes: u64,
-    /// How the kernels load what belongs to rows.
-    pub row_loads: RowLoads,
+    /// How the kernels' lanes share what belongs to rows.
+    pub sharing: Sharing,
 }
 
 /// Opens the first adapter whose name contains `selector`, or the best one; `portable` without the kernels' variants for
@@ -139,7 +139,7 @@ pub(super) fn open(selector: Option<&str>, portable: bool) -> Result<Opened> {
         && description.is_software
         && description.subgroup_sizes == (8, 8)
         && adapter.features().contains(Features::SUBGROUP);
-    let row_loads = if shares { RowLoads::Shared } else { RowLoads::Each };
+    let sharing = if shares { Sharing::Subgroup } else { Sharing::Workgroup };
     // Timestamps are for `bench kernels` alone.
     let wanted = Features::TIMESTAMP_QUERY | if shares { Features::SUBGROUP } else { Features::empty() };
     let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor {
@@ -149,7 +149,7 @@ pub(super) fn open(selector: Option<&str>, portable: bool) -> Result<Opened> {
         ..Default::default()
     }))
     .map_err(|error| Error::Device(format!("{description} could not be opened: {error}. Try --device cpu")))?;
-    Ok(Opened { description, device, queue, max_bytes, row_loads })
+    Ok(Opened { description, device, queue, max_bytes, sharing })
 }
 
 /// Index of the adapter that `selector` asks for, in a list sorted best first.

@@ -3,7 +3,7 @@
 //!
 //! The images are copied with a border of zeros and the weights with their channels last; both are small beside the work.
 
-use super::geometry::{MAX_TRIPS, TILE_COLUMNS, TILE_ROWS, WORKGROUP, flat, grid, slices, to_u32};
+use super::geometry::{MAX_TRIPS, TILE_ROWS, WORKGROUP, flat, grid, slices, to_u32};
 use super::pack::{Operand, Order};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
@@ -37,12 +37,12 @@ pub(super) struct Params {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(super) struct SumParams {
-    slices: u32,
-    directions: u32,
-    len: u32,
-    offset: u32,
-    pitch: u32,
-    accumulate: u32,
+    pub slices: u32,
+    pub directions: u32,
+    pub len: u32,
+    pub offset: u32,
+    pub pitch: u32,
+    pub accumulate: u32,
 }
 
 /// `struct Coupling` in shaders/lib/coupling.wgsl.
@@ -231,7 +231,7 @@ pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevi
     call.route.holds("route", outputs);
     call.dp.holds("dp", outputs);
     let work = 4 * outputs * c.patch_len();
-    let split = Split::new(c, call.samples, 1);
+    let split = Split::new(gpu, c, call.samples, 1);
     let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, &(0..1)) };
     {
         let images = gpu.queue.scratch(Scratch::Packed, bordered_len(c, call.samples));
@@ -286,7 +286,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
     let products = 1 + usize::from(tx.is_some());
     let len = bordered_len(c, call.samples);
     for directions in gpu.groups(call.directions, len) {
-        let split = Split::new(c, call.samples, directions.len());
+        let split = Split::new(gpu, c, call.samples, directions.len());
         let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, &directions) };
         let images = gpu.queue.scratch(Scratch::Packed, (1 + tx.map_or(0, |_| directions.len())) * len);
         let partials = gpu.queue.scratch(Scratch::Second, split.partials());
@@ -329,7 +329,7 @@ pub(super) fn coupling(gpu: &GpuDevice, first: &Conv, second: &Conv, call: ConvC
     assert_eq!(first.out_channels, second.in_channels, "the second block follows the first");
     let taps = second.kernel * second.kernel;
     let (own, len) = (first.patch_len() + 1, second.weight_len());
-    let trips = own.max(second.out_channels * (1 + taps));
+    let trips = own.max((second.out_channels * taps).div_ceil(WORKGROUP));
     assert!(trips <= MAX_TRIPS, "{trips} iterations are too many for the GPU kernels: {first:?}, {second:?}");
     call.matrix.holds("matrix", own * len);
     for c in [first, second] {
@@ -346,14 +346,18 @@ pub(super) fn coupling(gpu: &GpuDevice, first: &Conv, second: &Conv, call: ConvC
         weight: to_u32(second.weight),
         pitch: to_u32(second.pitch),
     };
-    for (kernel, items) in [(Kernel::CouplingWeights, len), (Kernel::CouplingFirst, own * second.in_channels)] {
+    // A component of the first block is a sum over filters, by a workgroup.
+    let first_components = own * second.in_channels;
+    for (kernel, items, invocations) in
+        [(Kernel::CouplingWeights, len, len), (Kernel::CouplingFirst, first_components, first_components * WORKGROUP)]
+    {
         gpu.queue.dispatch(Dispatch {
             kernel,
             one_product: false,
             layer: (first.input_len(), second.output_len()),
             params: bytes_of(&params),
             buffers: &[&call.matrix.raw, &call.vectors.raw, &call.products.raw],
-            grid: flat(items, call.directions),
+            grid: flat(invocations, call.directions),
             work: (call.directions * own * len) as u64,
             bytes: (4 * call.directions * (own * len + 2 * items)) as u64,
         });
@@ -374,11 +378,11 @@ struct Split {
 }
 
 impl Split {
-    fn new(c: &Conv, samples: usize, directions: usize) -> Self {
-        let tiles = [c.patch_len().div_ceil(TILE_COLUMNS), c.out_channels.div_ceil(TILE_ROWS)];
+    fn new(gpu: &GpuDevice, c: &Conv, samples: usize, directions: usize) -> Self {
+        let tiles = gpu.tile().cover(c.out_channels, c.patch_len());
         let invocations = tiles[0] * tiles[1] * WORKGROUP;
-        // The tangent kernel walks a pooled row twice.
-        let trips = 1 + 2 * c.pooled_width();
+        // The tangent kernel walks a pooled row twice, and stages the cells of it each time.
+        let trips = 1 + 5 * c.pooled_width();
         let (slice, slices) = slices(samples * c.pooled_height(), trips, invocations * directions);
         Self { slice, slices, directions, tiles, len: c.weight_len() + c.out_channels }
     }

@@ -4,7 +4,8 @@
 //! neighbours load neighbours. The weights are where they are; activations, a thousandth of the work, are transposed where
 //! that is needed. A sum longer than one invocation may loop is cut into ranges; each range after the first adds to what is stored.
 
-use super::geometry::{TILE_COLUMNS, TILE_ROWS, WORKGROUP, flat, grid, ranges, split, to_u32};
+use super::conv::SumParams;
+use super::geometry::{WORKGROUP, flat, grid, ranges, split, to_u32};
 use super::pack::{Operand, Order};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
@@ -87,24 +88,64 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
+    /// Sums in one piece, or in ranges of which the later ones add to what the first has stored.
     fn run(self, gpu: &GpuDevice) {
-        let (rows, columns) = (self.rows.div_ceil(TILE_ROWS), self.columns.div_ceil(TILE_COLUMNS));
-        let (directions, first) = (self.directions.len(), to_u32(self.directions.start));
         for range in ranges(self.terms) {
-            let work = self.products * directions * self.rows * self.columns * range.len();
-            let bytes = (4 * self.scalars) as f64 * range.len() as f64 / self.terms as f64 / rows as f64;
-            for (rows, work) in gpu.queue.pieces(rows, work) {
-                gpu.queue.dispatch(Dispatch {
-                    kernel: self.kernel,
-                    one_product: self.one_product,
-                    layer: (self.params.inputs as usize, self.params.outputs as usize),
-                    params: bytes_of(&Params { base: to_u32(rows.start), first, ..self.params.over(&range) }),
-                    buffers: self.buffers,
-                    grid: grid([columns, rows.len(), directions]),
-                    work,
-                    bytes: (bytes * rows.len() as f64) as u64,
-                });
-            }
+            self.over(gpu, &range, self.params.over(&range), 1, self.buffers);
+        }
+    }
+
+    /// Sums in slices where there are too few for a large GPU: the partial sums go into a scratch buffer and are added up into
+    /// the last of the buffers, whose directions are `len` scalars apart.
+    fn run_sliced(self, gpu: &GpuDevice, len: usize) {
+        let [columns, rows] = gpu.tile().cover(self.rows, self.columns);
+        let directions = self.directions.len();
+        let (slice, slices) = split(self.terms, columns * rows * WORKGROUP * directions);
+        let all = 0..self.terms;
+        let params = Params { directions: to_u32(directions), slice: to_u32(slice), ..self.params.over(&all) };
+        if slices == 1 {
+            return self.over(gpu, &all, params, 1, self.buffers);
+        }
+        let (to, from) = self.buffers.split_last().expect("a product has operands");
+        let partials = gpu.queue.scratch(Scratch::Second, slices * directions * len);
+        let first = self.directions.start;
+        let buffers: Vec<_> = from.iter().copied().chain([&*partials]).collect();
+        self.over(gpu, &all, Params { accumulate: 0, slices: to_u32(slices), ..params }, slices, &buffers);
+        gpu.queue.dispatch(Dispatch {
+            kernel: Kernel::SumPartials,
+            one_product: false,
+            layer: (params.inputs as usize, params.outputs as usize),
+            params: bytes_of(&SumParams {
+                slices: to_u32(slices),
+                directions: to_u32(directions),
+                len: to_u32(len),
+                offset: to_u32(first * len),
+                pitch: to_u32(len),
+                accumulate: params.accumulate,
+            }),
+            buffers: &[&partials, to],
+            grid: flat(len, directions),
+            work: 0,
+            bytes: (4 * (slices + 1 + params.accumulate as usize) * directions * len) as u64,
+        });
+    }
+
+    fn over(&self, gpu: &GpuDevice, range: &Range<usize>, params: Params, slices: usize, buffers: &[&Storage]) {
+        let [columns, rows] = gpu.tile().cover(self.rows, self.columns);
+        let directions = self.directions.len();
+        let work = self.products * directions * self.rows * self.columns * range.len();
+        let bytes = (4 * self.scalars) as f64 * range.len() as f64 / self.terms as f64 / rows as f64;
+        for (rows, work) in gpu.queue.pieces(rows, work) {
+            gpu.queue.dispatch(Dispatch {
+                kernel: self.kernel,
+                one_product: self.one_product,
+                layer: (params.inputs as usize, params.outputs as usize),
+                params: bytes_of(&Params { base: to_u32(rows.start), first: to_u32(self.directions.start), ..params }),
+                buffers,
+                grid: grid([columns, rows.len(), slices * directions]),
+                work,
+                bytes: (bytes * rows.len() as f64) as u64,
+            });
         }
     }
 }
@@ -128,7 +169,7 @@ pub(super) fn forward(gpu: &GpuDevice, d: &Dense, call: DenseForward<'_, GpuDevi
     call.x.holds("x", call.samples * d.inputs);
     call.y.holds("y", call.samples * d.outputs);
     let order = Order::sums_first(call.samples, d.inputs);
-    let split = Split::new(d, call.samples, 0..1);
+    let split = Split::new(gpu, d, call.samples, 0..1);
     let xt = gpu.queue.scratch(Scratch::Packed, order.len());
     let partials = gpu.queue.scratch(Scratch::Second, split.partials());
     order.pack(gpu, primal(&call.x.raw), 0, &xt);
@@ -153,7 +194,7 @@ pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevi
             let order = Order::sums_first(directions.len() * call.samples, d.inputs);
             let xt = gpu.queue.scratch(Scratch::Packed, order.len());
             order.pack(gpu, Operand { one_offset: directions.start * inputs, ..primal(&tx.raw) }, 0, &xt);
-            let forward = Split::new(d, directions.len() * call.samples, 0..1);
+            let forward = Split::new(gpu, d, directions.len() * call.samples, 0..1);
             let partials = gpu.queue.scratch(Scratch::Second, forward.partials());
             let scalars = w + directions.len() * (x + y);
             forward.run(gpu, Kernel::DenseForward, false, scalars, &[&call.theta.raw, &xt, &partials]);
@@ -171,7 +212,7 @@ pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevi
         let tx = &call.tx.unwrap_or(x_values).raw;
         let from = Operand { many: tx, many_offset: directions.start * inputs, pitch: inputs, ..primal(&x_values.raw) };
         order.pack(gpu, from, slots, &xt);
-        let split = Split::new(d, call.samples, directions.clone());
+        let split = Split::new(gpu, d, call.samples, directions.clone());
         let partials = gpu.queue.scratch(Scratch::Second, split.partials());
         let scalars = (1 + directions.len()) * (w + x) + directions.len() * y;
         let buffers = [&call.theta.raw, &call.vectors.raw, &*xt, &*partials];
@@ -195,8 +236,8 @@ struct Split<'a> {
 }
 
 impl<'a> Split<'a> {
-    fn new(d: &'a Dense, samples: usize, directions: Range<usize>) -> Self {
-        let tiles = [samples.div_ceil(TILE_COLUMNS), d.outputs.div_ceil(TILE_ROWS)];
+    fn new(gpu: &GpuDevice, d: &'a Dense, samples: usize, directions: Range<usize>) -> Self {
+        let tiles = gpu.tile().cover(d.outputs, samples);
         let (slice, slices) = split(d.inputs, tiles[0] * tiles[1] * WORKGROUP * directions.len());
         Self { d, samples, directions, tiles, slice, slices, accumulate: false }
     }
@@ -295,7 +336,7 @@ fn input(gpu: &GpuDevice, d: &Dense, theta: &Buffer, samples: usize, dz: &Buffer
         columns: d.inputs,
         directions: 0..1,
     }
-    .run(gpu);
+    .run_sliced(gpu, x);
 }
 
 pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBackward<'_, GpuDevice>) {
@@ -354,7 +395,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
             columns: d.inputs,
             directions,
         }
-        .run(gpu);
+        .run_sliced(gpu, x);
     }
 }
 

@@ -1,5 +1,6 @@
 //! How work is cut: workgroups, ranges of sums, slices.
 
+use super::shader::Sharing;
 use std::ops::Range;
 
 /// Loop iterations of one invocation. Mesa's software rasteriser silently ends all loops of an invocation after 65,535
@@ -12,15 +13,33 @@ const MAX_GROUPS: usize = 65_535;
 /// Invocations of a workgroup; `@workgroup_size(64)` in every kernel.
 pub(super) const WORKGROUP: usize = 64;
 
-/// Rows of the tile of sums that each invocation keeps in registers; the same rows for a whole workgroup. `ROWS` in
-/// shaders/lib/tile.wgsl.
+/// Rows of the tile of sums that each invocation keeps in registers. `ROWS` in shaders/lib/tile.wgsl.
 pub(super) const TILE_ROWS: usize = 16;
 
-/// Columns of a workgroup: four for each invocation. `COLUMNS` in shaders/lib/tile.wgsl.
-pub(super) const TILE_COLUMNS: usize = 4 * WORKGROUP;
+/// Rows and columns of sums of a workgroup, sixteen by four for each invocation: `first_row` and `first_column` in
+/// shaders/lib/rows.wgsl and rows_subgroup.wgsl.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    pub rows: usize,
+    pub columns: usize,
+}
+
+impl Tile {
+    pub fn of(sharing: Sharing) -> Self {
+        match sharing {
+            Sharing::Workgroup => Self { rows: 4 * TILE_ROWS, columns: WORKGROUP },
+            Sharing::Subgroup => Self { rows: TILE_ROWS, columns: 4 * WORKGROUP },
+        }
+    }
+
+    /// How many there are in each dimension of a matrix: columns, then rows.
+    pub fn cover(self, rows: usize, columns: usize) -> [usize; 2] {
+        [columns.div_ceil(self.columns), rows.div_ceil(self.rows)]
+    }
+}
 
 /// Scalars beyond the end of every buffer: a tile at the edge reads up to 255 columns or 15 rows past the last one.
-pub(super) const ROOM: usize = TILE_COLUMNS;
+pub(super) const ROOM: usize = 4 * WORKGROUP;
 
 /// Invocations that fill a large GPU: sums are sliced until there are as many.
 const FILL: usize = 1 << 17;
@@ -67,12 +86,12 @@ pub(super) fn ranges(len: usize) -> impl Iterator<Item = Range<usize>> {
     (0..len).step_by(MAX_TRIPS).map(move |start| start..(start + MAX_TRIPS).min(len))
 }
 
-/// Length of a slice of a sum of `terms` (four an iteration, twice), and how many slices there are: enough to keep a large
+/// Length of a slice of a sum of `terms` (two to 16 an iteration, twice), and how many slices there are: enough to keep a large
 /// GPU busy when one slice takes `invocations`, and short enough for [`MAX_TRIPS`]. Less than [`FILL`], because the partial
 /// sums of a matrix product are as large as its result.
 pub(super) fn split(terms: usize, invocations: usize) -> (usize, usize) {
     let wanted = (FILL / 4 / invocations.max(1)).max(terms.div_ceil(MAX_TRIPS)).max(1);
-    let slice = terms.div_ceil(wanted).next_multiple_of(4);
+    let slice = terms.div_ceil(wanted).next_multiple_of(32);
     (slice, terms.div_ceil(slice))
 }
 
@@ -121,10 +140,10 @@ mod tests {
         }
         for (terms, invocations) in [(1, 64), (3136, 4096), (3136, 1 << 20), (70_001, 1 << 20), (10, 1)] {
             let (slice, count) = split(terms, invocations);
-            assert!(slice % 4 == 0 && slice / 2 <= MAX_TRIPS, "{terms} terms: slices of {slice}");
+            assert!(slice % 32 == 0 && slice / 2 <= MAX_TRIPS, "{terms} terms: slices of {slice}");
             assert!(slice * count >= terms && slice * (count - 1) < terms);
         }
-        assert_eq!(split(3136, 4096), (392, 8));
+        assert_eq!(split(3136, 4096), (416, 8));
         for (rows, trips, invocations) in
             [(1, 1, 1), (14, 15, 832), (448, 15, 832), (7 * 5000, 8, 51_264), (100_000, 200, 2)]
         {

@@ -32,6 +32,7 @@ pub struct GpuDevice {
     description: AdapterDescription,
     max_len: usize,
     queue: Queue,
+    sharing: shader::Sharing,
 }
 
 /// An array of f32 on the GPU.
@@ -78,20 +79,25 @@ impl GpuDevice {
         Self::open_with(selector, true, &|_, source| source.into())
     }
 
-    /// As [`GpuDevice::open`], with the kernels' WGSL changed: `patch` gets a kernel's name and text and returns the text
-    /// to compile. This is how the tests plant faults.
+    /// As one of these, with the kernels' WGSL changed: `patch` gets a kernel's name and text and returns the text to expand and
+    /// compile. This is how the tests plant faults.
     ///
     /// # Errors
     /// As [`GpuDevice::open`].
     #[doc(hidden)]
-    pub fn open_patched(selector: Option<&str>, patch: &dyn Fn(&str, &str) -> String) -> Result<Self> {
-        Self::open_with(selector, false, patch)
+    pub fn open_patched(portable: bool, patch: &dyn Fn(&str, &str) -> String) -> Result<Self> {
+        Self::open_with(None, portable, patch)
     }
 
     fn open_with(selector: Option<&str>, portable: bool, patch: &dyn Fn(&str, &str) -> String) -> Result<Self> {
         let opened = adapter::open(selector, portable)?;
         let queue = Queue::new(&opened, patch);
-        Ok(Self { max_len: (opened.max_bytes / 4) as usize - geometry::ROOM, description: opened.description, queue })
+        Ok(Self {
+            max_len: (opened.max_bytes / 4) as usize - geometry::ROOM,
+            sharing: opened.sharing,
+            description: opened.description,
+            queue,
+        })
     }
 
     /// Changes how many multiply-adds one submission may take, so that tests see long work being cut.
@@ -104,6 +110,16 @@ impl GpuDevice {
     #[doc(hidden)]
     pub fn bind_groups_made(&self) -> usize {
         self.queue.bind_groups_made()
+    }
+
+    /// Which variant of the kernels this adapter runs.
+    pub fn sharing(&self) -> shader::Sharing {
+        self.sharing
+    }
+
+    /// What a workgroup of that variant computes of a matrix.
+    fn tile(&self) -> geometry::Tile {
+        geometry::Tile::of(self.sharing)
     }
 
     /// What the adapter says about itself.

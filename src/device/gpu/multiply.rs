@@ -3,7 +3,7 @@
 //! A tile wants the rows of A and the columns of B side by side: A transposed, B as it is. What lies otherwise is copied first.
 
 use super::GpuDevice;
-use super::geometry::{TILE_COLUMNS, TILE_ROWS, grid, ranges, to_u32};
+use super::geometry::{TILE_ROWS, grid, ranges, to_u32};
 use super::pack::{Operand, Order};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
@@ -75,7 +75,7 @@ pub(super) fn multiply(gpu: &GpuDevice, call: Multiply<'_, GpuDevice>) {
     };
     let a_storage = a_copy.as_ref().map_or(&a.buffer.raw, |(copy, _)| &**copy);
     let b_storage = b_copy.as_ref().map_or(&b.buffer.raw, |(copy, _)| &**copy);
-    let tiles = [columns.div_ceil(TILE_COLUMNS), rows.div_ceil(TILE_ROWS)];
+    let tiles = gpu.tile().cover(rows, columns);
     for range in ranges(terms) {
         // What is added to the first range is added to by the others.
         let store = match (store, range.start) {

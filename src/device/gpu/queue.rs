@@ -139,7 +139,7 @@ impl Queue {
                     bind_group_layouts: &[Some(&layout)],
                     immediate_size: spec.immediates as u32,
                 });
-                let source = expand(&patch(spec.name, spec.source), opened.row_loads);
+                let source = expand(&patch(spec.name, spec.source), opened.sharing);
                 Pipeline { source, layout, pipeline_layout, compiled: [OnceLock::new(), OnceLock::new()] }
             })
             .collect();

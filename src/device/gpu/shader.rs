@@ -77,14 +77,15 @@ kernels! {
 
 /// Snippets that kernels import.
 pub const SNIPPETS: &[(&str, &str)] = &[
+    ("cells", include_str!("../../../shaders/lib/cells.wgsl")),
     ("conv", include_str!("../../../shaders/lib/conv.wgsl")),
     ("coupling", include_str!("../../../shaders/lib/coupling.wgsl")),
     ("dense", include_str!("../../../shaders/lib/dense.wgsl")),
     ("index", include_str!("../../../shaders/lib/index.wgsl")),
     ("loss", include_str!("../../../shaders/lib/loss.wgsl")),
     ("outer", include_str!("../../../shaders/lib/outer.wgsl")),
+    ("panels", include_str!("../../../shaders/lib/panels.wgsl")),
     ("routed", include_str!("../../../shaders/lib/routed.wgsl")),
-    ("routed_subgroup", include_str!("../../../shaders/lib/routed_subgroup.wgsl")),
     ("rows", include_str!("../../../shaders/lib/rows.wgsl")),
     ("rows_subgroup", include_str!("../../../shaders/lib/rows_subgroup.wgsl")),
     ("store_columns", include_str!("../../../shaders/lib/store_columns.wgsl")),
@@ -95,30 +96,38 @@ pub const SNIPPETS: &[(&str, &str)] = &[
     ("windows", include_str!("../../../shaders/lib/windows.wgsl")),
 ];
 
-/// How a workgroup gets what belongs to a tile's rows, which is the same for all of its lanes.
+/// How the lanes of a workgroup share what belongs to the rows of their tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowLoads {
-    /// Every lane loads all of it: right for GPUs.
-    Each,
-    /// In subgroups of eight, a lane loads one row and hands it to the others: for software adapters, whose loads go lane by
-    /// lane.
-    Shared,
+pub enum Sharing {
+    /// Through workgroup memory, or by loads of sixteen bytes that are the same for all: for GPUs.
+    Workgroup,
+    /// In subgroups of eight, a lane loads two rows and hands them to the others: for software adapters, whose loads go lane
+    /// by lane.
+    Subgroup,
 }
 
-/// The WGSL to compile: each line `#import NAME` becomes `shaders/lib/NAME.wgsl`, and each line `#rows`, `#row_quads`, `#columns`
-/// or `#row_adjoints` the function that `shaders/lib/rows.wgsl` or `shaders/lib/routed.wgsl` describes.
+/// The WGSL to compile: each line `#import NAME` becomes `shaders/lib/NAME.wgsl`, each line `#rows`, `#row_quads`, `#columns`,
+/// `#row_adjoints`, `#panel` or `#cells` the function that the snippet `rows`, `routed`, `panels` or `cells` describes, and what lies between
+/// `#workgroup` or `#subgroup` and `#end` is left out where rows are shared in the other way.
 ///
 /// # Panics
 /// If there is no such snippet.
-pub fn expand(source: &str, loads: RowLoads) -> String {
+pub fn expand(source: &str, sharing: Sharing) -> String {
     let mut out = String::with_capacity(source.len() + 4096);
+    let mut left_out = false;
     for line in source.lines() {
         match *line.split_whitespace().collect::<Vec<_>>() {
-            ["#import", name] => out.push_str(snippet(name, loads)),
-            ["#rows", name, binding] => out.push_str(&rows(name, binding, loads)),
-            ["#row_quads", name, binding] => out.push_str(&row_quads(name, binding, loads)),
+            ["#workgroup"] => left_out = sharing != Sharing::Workgroup,
+            ["#subgroup"] => left_out = sharing != Sharing::Subgroup,
+            ["#end"] => left_out = false,
+            _ if left_out => {}
+            ["#import", name] => out.push_str(snippet(name, sharing)),
+            ["#rows", name, binding] => out.push_str(&rows(name, binding, sharing)),
+            ["#row_quads", name, binding] => out.push_str(&row_quads(name, binding)),
             ["#columns", name, binding] => out.push_str(&columns(name, binding)),
-            ["#row_adjoints", name, values, codes] => out.push_str(&row_adjoints(name, values, codes, loads)),
+            ["#row_adjoints", name, values, codes] => out.push_str(&row_adjoints(name, values, codes)),
+            ["#cells", name, values] => out.push_str(&cells(name, values)),
+            ["#panel", name, panel, along, binding] => out.push_str(&stage(name, panel, along, binding)),
             _ => out.push_str(line),
         }
         out.push('\n');
@@ -126,33 +135,26 @@ pub fn expand(source: &str, loads: RowLoads) -> String {
     out
 }
 
-fn snippet(name: &str, loads: RowLoads) -> &'static str {
-    let name = match (name, loads) {
-        ("rows", RowLoads::Shared) => "rows_subgroup",
-        ("routed", RowLoads::Shared) => "routed_subgroup",
+fn snippet(name: &str, sharing: Sharing) -> &'static str {
+    let name = match (name, sharing) {
+        ("rows", Sharing::Subgroup) => "rows_subgroup",
         _ => name,
     };
     let found = SNIPPETS.iter().find(|(n, _)| *n == name);
     found.unwrap_or_else(|| panic!("no shader snippet is called {name}")).1
 }
 
-/// The names of a tile's rows, four each, and of the four in a vector.
-const FOURS: [&str; 4] = ["a", "b", "c", "d"];
-const LANES: [&str; 4] = ["x", "y", "z", "w"];
-
-/// `binding[at + rows.a.x], ...`: all rows, four to a vector.
-fn each_row(binding: &str, at: &str) -> String {
-    let four =
-        |four: &str| format!("vec4({})", LANES.map(|row| format!("{binding}[{at} + rows.{four}.{row}]")).join(", "));
-    FOURS.map(four).join(", ")
-}
-
-fn rows(name: &str, binding: &str, loads: RowLoads) -> String {
-    let body = match loads {
-        RowLoads::Each => format!("Rows({})", each_row(binding, "at")),
-        RowLoads::Shared => format!("spread({binding}[at + rows.own], {binding}[at + rows.more])"),
-    };
-    format!("fn {name}(at: u32, rows: Offsets) -> Rows {{ return {body}; }}")
+fn rows(name: &str, binding: &str, sharing: Sharing) -> String {
+    match sharing {
+        Sharing::Workgroup => {
+            let fours = [0, 1, 2, 3].map(|four| format!("{binding}[at / 4u + {four}u]"));
+            format!("fn {name}(at: u32, rows: Offsets) -> Rows {{ return Rows({}); }}", fours.join(", "))
+        }
+        Sharing::Subgroup => {
+            let two = format!("{binding}[at + rows.own], {binding}[at + rows.more]");
+            format!("fn {name}(at: u32, rows: Offsets) -> Rows {{ return spread({two}); }}")
+        }
+    }
 }
 
 fn columns(name: &str, binding: &str) -> String {
@@ -160,31 +162,58 @@ fn columns(name: &str, binding: &str) -> String {
     format!("fn {name}(at: u32) -> vec4<f32> {{ return vec4({}); }}", loads.join(", "))
 }
 
-fn row_adjoints(name: &str, values: &str, codes: &str, loads: RowLoads) -> String {
-    let body = match loads {
-        RowLoads::Each => format!("Adjoints(Rows({}), {})", each_row(values, "at"), each_row(codes, "cell")),
-        RowLoads::Shared => {
-            let two = |binding: &str, at: &str| format!("{binding}[{at} + rows.own], {binding}[{at} + rows.more]");
-            format!("Adjoints({}, {})", two(values, "at"), two(codes, "cell"))
-        }
-    };
+fn row_adjoints(name: &str, values: &str, codes: &str) -> String {
+    let two = |binding: &str, at: &str| format!("{binding}[{at} + rows.own], {binding}[{at} + rows.more]");
+    let body = format!("Adjoints({}, {})", two(values, "at"), two(codes, "cell"));
     format!("fn {name}(at: u32, cell: u32, rows: Offsets) -> Adjoints {{ return {body}; }}")
 }
 
-fn row_quads(name: &str, binding: &str, loads: RowLoads) -> String {
+fn row_quads(name: &str, binding: &str) -> String {
     let quad = |row: &str| {
         let loads = [0, 1, 2, 3].map(|step| format!("{binding}[at + {row} + {step}u]"));
         format!("vec4({})", loads.join(", "))
     };
-    let four = |four: &str| {
-        let rows = LANES.map(|row| quad(&format!("rows.{four}.{row}")));
-        format!("transpose(mat4x4<f32>({}))", rows.join(", "))
-    };
-    let body = match loads {
-        RowLoads::Each => format!("quads({})", FOURS.map(four).join(", ")),
-        RowLoads::Shared => format!("spread_quads({}, {})", quad("rows.own"), quad("rows.more")),
-    };
+    let body = format!("spread_quads({}, {})", quad("rows.own"), quad("rows.more"));
     format!("fn {name}(at: u32, rows: Offsets) -> Quads {{ return {body}; }}")
+}
+
+fn stage(name: &str, panel: &str, along: &str, binding: &str) -> String {
+    let terms = |load: &dyn Fn(u32) -> String| [0, 1, 2, 3].map(load).join(", ");
+    let whole = terms(&|term| format!("{binding}[at + {term}u * operand.term]"));
+    let some = terms(&|term| format!("{binding}[at + at_term(place.term + {term}u, operand)]"));
+    format!(
+        "fn {name}(operand: Operand, lane: u32) {{
+    if operand.terms >= TERMS {{
+        for (var i = 0u; i < QUADS; i++) {{
+            let place = {along}(i, lane);
+            let at = row_start(place, operand) + place.term * operand.term;
+            {panel}[panel_at(place)] = vec4({whole});
+        }}
+    }} else {{
+        for (var i = 0u; i < QUADS; i++) {{
+            let place = {along}(i, lane);
+            let at = row_start(place, operand);
+            {panel}[panel_at(place)] = {panel}_terms(vec4({some}), place, operand);
+        }}
+    }}
+}}"
+    )
+}
+
+fn cells(name: &str, values: &str) -> String {
+    format!(
+        "fn {name}(at: u32, cells: Cells, lane: u32) {{
+    let plane = layer.height / 2u * (layer.width / 2u);
+    let cell = cells.first + lane % QUADS;
+    let last = min(cell, cells.end - 1u);
+    let start = last / plane * layer.out_channels * plane + last % plane;
+    for (var i = 0u; i < QUADS; i++) {{
+        let row = 16u * i + lane / QUADS;
+        let at_row = start + min(cells.row + row, layer.out_channels - 1u) * plane;
+        left[panel_at(Place(row, lane % QUADS * 4u))] = unpooled({values}[at + at_row], route[at_row], cell < cells.end);
+    }}
+}}"
+    )
 }
 
 impl Kernel {
