@@ -25,9 +25,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     sums[lane] = sum;
     workgroupBarrier();
-    for (var left = 32u; left > 0u; left /= 2u) {
-        if lane < left { sums[lane] += sums[lane + left]; }
-        workgroupBarrier();
+    if lane > 0u { return; }
+    var total = 0.0;
+    for (var i = 0u; i < 64u; i++) {
+        total += sums[i];
     }
-    if lane == 0u { products[own_component(group.z, channel, j)] += sums[0]; }
+    products[own_component(group.z, channel, j)] += total;
 }

@@ -37,8 +37,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if past_end(column, lane, layer.inputs) { return; }
 #end
     let row = first_row(layer.base + group.y, lane);
-    let begin = layer.begin + group.z * layer.slice;
-    let end = min(begin + layer.slice, layer.end);
+    let begin = group.z * layer.slice;
+    let end = min(begin + layer.slice, layer.outputs);
     let step = (layer.samples + ROWS - 1u) / ROWS * ROWS;
     var sums = Tile();
 #workgroup

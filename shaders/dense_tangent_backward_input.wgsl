@@ -42,8 +42,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #end
     let row = first_row(layer.base + group.y, lane);
     let direction = group.z % layer.directions;
-    let begin = layer.begin + group.z / layer.directions * layer.slice;
-    let end = min(begin + layer.slice, layer.end);
+    let begin = group.z / layer.directions * layer.slice;
+    let end = min(begin + layer.slice, layer.outputs);
     let vector = (layer.first + direction) * layer.pitch;
     let step = (layer.samples + ROWS - 1u) / ROWS * ROWS;
     let tangents = (1u + direction) * layer.outputs * step;

@@ -13,13 +13,15 @@
 @group(0) @binding(1) var<storage, read> tx: array<f32>; // (K, N, I); x again in the first layer, not read
 @group(0) @binding(2) var<storage, read> dz: array<f32>; // (N, O)
 @group(0) @binding(3) var<storage, read> tdz: array<f32>; // (K, N, O)
-@group(0) @binding(4) var<storage, read_write> products: array<f32>; // (K, pitch)
+@group(0) @binding(4) var<storage, read_write> products: array<f32>; // (K, pitch), or partials of them (slices, K, O, I)
 
 override one_product: bool = false;
 
-fn store(direction: u32, o: u32, i: u32, sum: f32) {
+// `part` is a direction, or a pair of slice and direction.
+fn store(part: u32, o: u32, i: u32, sum: f32) {
     if o >= layer.outputs || i >= layer.inputs { return; }
-    let at = direction * layer.pitch + layer.weight + o * layer.inputs + i;
+    let whole = part * layer.pitch + layer.weight;
+    let at = select(whole, part * layer.outputs * layer.inputs, layer.slices > 1u) + o * layer.inputs + i;
     if layer.accumulate == 0u { products[at] = sum; } else { products[at] += sum; }
 }
 
@@ -45,31 +47,34 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if past_end(column, lane, layer.inputs) { return; }
 #end
     let row = first_row(layer.base + group.y, lane);
-    let outputs = group.z * layer.samples * layer.outputs;
-    let inputs = group.z * layer.samples * layer.inputs;
+    let direction = group.z % layer.directions;
+    let begin = group.z / layer.directions * layer.slice;
+    let end = min(begin + layer.slice, layer.samples);
+    let outputs = direction * layer.samples * layer.outputs;
+    let inputs = direction * layer.samples * layer.inputs;
     var sums = Tile();
 #workgroup
     let tile_row = first_row(layer.base + group.y, 0u);
     let tile_column = first_column(group.x, 0u);
-    for (var n = layer.begin; n < layer.end; n += TERMS) {
+    for (var n = begin; n < end; n += TERMS) {
         let z = outputs + n * layer.outputs + tile_row;
-        stage_tangent_adjoints(Operand(z, 1u, layer.outputs, layer.outputs - tile_row, layer.end - n), lane);
-        stage_columns(Operand(n * layer.inputs + tile_column, 1u, layer.inputs, layer.inputs - tile_column, layer.end - n), lane);
+        stage_tangent_adjoints(Operand(z, 1u, layer.outputs, layer.outputs - tile_row, end - n), lane);
+        stage_columns(Operand(n * layer.inputs + tile_column, 1u, layer.inputs, layer.inputs - tile_column, end - n), lane);
         sums = add_panels(sums, lane);
     }
-    for (var n = layer.begin; !one_product && n < layer.end; n += TERMS) {
+    for (var n = begin; !one_product && n < end; n += TERMS) {
         let i = inputs + n * layer.inputs + tile_column;
-        stage_adjoints(Operand(n * layer.outputs + tile_row, 1u, layer.outputs, layer.outputs - tile_row, layer.end - n), lane);
-        stage_tangent_columns(Operand(i, 1u, layer.inputs, layer.inputs - tile_column, layer.end - n), lane);
+        stage_adjoints(Operand(n * layer.outputs + tile_row, 1u, layer.outputs, layer.outputs - tile_row, end - n), lane);
+        stage_tangent_columns(Operand(i, 1u, layer.inputs, layer.inputs - tile_column, end - n), lane);
         sums = add_panels(sums, lane);
     }
 #end
 #subgroup
     let rows = row_offsets(lane, ROWS, 1u);
-    var z = layer.begin * layer.outputs + row;
-    var i = layer.begin * layer.inputs + column;
-    var n = layer.begin;
-    for (; !one_product && n + 1u < layer.end; n += 2u) {
+    var z = begin * layer.outputs + row;
+    var i = begin * layer.inputs + column;
+    var n = begin;
+    for (; !one_product && n + 1u < end; n += 2u) {
         let tz = outputs + z;
         let next_z = z + layer.outputs;
         let next_tz = tz + layer.outputs;
@@ -84,7 +89,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         z += 2u * layer.outputs;
         i += 2u * layer.inputs;
     }
-    for (; n < layer.end; n++) {
+    for (; n < end; n++) {
         let tz = tangent_adjoints(outputs + z, rows);
         if one_product {
             sums = add_tile(sums, tz, columns(i));

@@ -1,4 +1,4 @@
-// sum_partials.wgsl: out[k * pitch + offset + i] = sum over the slices of partials[slice, k, i], first slice first, or += it.
+// sum_partials.wgsl: out[k * pitch + offset + i] = sum over the slices of partials[slice, k, i], first slice first, or += or -= it.
 #import index
 
 struct Sum {
@@ -7,7 +7,7 @@ struct Sum {
     len: u32,
     offset: u32,
     pitch: u32,
-    accumulate: u32,
+    store: u32, // 0: replaces what is stored, 1: is added to it, 2: subtracted from it
 }
 var<immediate> sum: Sum;
 
@@ -23,5 +23,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         total += partials[(slice * sum.directions + id.z) * sum.len + i];
     }
     let at = id.z * sum.pitch + sum.offset + i;
-    if sum.accumulate == 0u { out[at] = total; } else { out[at] += total; }
+    switch sum.store {
+        case 0u: { out[at] = total; }
+        case 1u: { out[at] += total; }
+        default: { out[at] -= total; }
+    }
 }

@@ -7,7 +7,7 @@ struct Dense {
     weight: u32, // first component of the weight in a parameter vector
     bias: u32,   // and of the bias
     pitch: u32,  // distance between two parameter vectors
-    begin: u32,  // the range of the summed index in this dispatch
+    begin: u32,  // the range of samples that a sum over them takes
     end: u32,
     base: u32,   // first row of tiles of this dispatch: long work is cut into several
     first: u32,  // first direction of this dispatch: what is packed for a dispatch holds no more than fit a buffer

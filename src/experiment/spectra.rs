@@ -123,7 +123,10 @@ impl<T: Scalar> Spectrum<T> {
         file.insert("residuals", &[k], pairs.iter().map(|p| p.residual).collect::<Vec<f64>>());
         file.insert("gradient", &[d], narrow(&self.gradient));
         if save_vectors {
-            file.insert("eigenvectors", &[k, d], pairs.iter().flat_map(|p| narrow(&p.vector)).collect::<Vec<f32>>());
+            // Vector by vector: a flat map of so many scalars takes seconds.
+            let mut vectors: Vec<f32> = Vec::with_capacity(k * d);
+            pairs.iter().for_each(|p| vectors.extend(p.vector.iter().map(|v| v.widen() as f32)));
+            file.insert("eigenvectors", &[k, d], vectors);
         }
         let statuses: Vec<_> = pairs.iter().map(|p| p.status).collect();
         file.note("status", serde_json::to_string(&statuses).expect("statuses are plain"));

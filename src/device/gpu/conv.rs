@@ -3,13 +3,14 @@
 //!
 //! The images are copied with a border of zeros and the weights with their channels last; both are small beside the work.
 
-use super::geometry::{MAX_TRIPS, TILE_ROWS, WORKGROUP, flat, grid, slices, to_u32};
+use super::geometry::{MAX_TRIPS, TILE_ROWS, WORKGROUP, flat, grid, to_u32};
 use super::pack::{Operand, Order};
+use super::partials::{Destination, Partials};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
 use super::storage::Storage;
 use super::{Buffer, GpuDevice};
-use crate::device::{ConvBackward, ConvCoupling, ConvForward, ConvTangent, ConvTangentBackward};
+use crate::device::{ConvBackward, ConvCoupling, ConvForward, ConvTangent, ConvTangentBackward, Store};
 use crate::network::Conv;
 use bytemuck::{Pod, Zeroable, bytes_of};
 use std::ops::Range;
@@ -31,18 +32,6 @@ pub(super) struct Params {
     slice: u32,
     base: u32,
     first: u32,
-}
-
-/// `struct Sum` in shaders/sum_partials.wgsl.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(super) struct SumParams {
-    pub slices: u32,
-    pub directions: u32,
-    pub len: u32,
-    pub offset: u32,
-    pub pitch: u32,
-    pub accumulate: u32,
 }
 
 /// `struct Coupling` in shaders/lib/coupling.wgsl.
@@ -235,7 +224,7 @@ pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevi
     let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, &(0..1)) };
     {
         let images = gpu.queue.scratch(Scratch::Packed, bordered_len(c, call.samples));
-        let partials = gpu.queue.scratch(Scratch::Second, split.partials());
+        let partials = split.partials.scratch(gpu);
         border(gpu, c, &params, call.x, None, &images);
         let run = Run {
             kernel: Kernel::ConvBackwardWeights,
@@ -244,7 +233,7 @@ pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevi
             buffers: &[&images, &call.route.raw, &call.dp.raw, &partials],
             layer: (c.input_len(), c.output_len()),
             work,
-            scalars: call.samples * c.input_len() + 2 * outputs + split.partials(),
+            scalars: call.samples * c.input_len() + 2 * outputs + split.partials.scalars(),
         };
         split.sum(gpu, c, run, &partials, call.gradient, call.accumulate);
     }
@@ -289,7 +278,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
         let split = Split::new(gpu, c, call.samples, directions.len());
         let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, &directions) };
         let images = gpu.queue.scratch(Scratch::Packed, (1 + tx.map_or(0, |_| directions.len())) * len);
-        let partials = gpu.queue.scratch(Scratch::Second, split.partials());
+        let partials = split.partials.scratch(gpu);
         border(gpu, c, &params, call.x, tx, &images);
         let run = Run {
             kernel: Kernel::ConvTangentBackwardWeights,
@@ -298,7 +287,9 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackw
             buffers: &[&images, &call.route.raw, &dp.raw, &call.tdp.raw, &partials],
             layer: (c.input_len(), c.output_len()),
             work: 4 * products * directions.len() * outputs * c.patch_len(),
-            scalars: (1 + directions.len()) * (call.samples * c.input_len() + outputs) + outputs + split.partials(),
+            scalars: (1 + directions.len()) * (call.samples * c.input_len() + outputs)
+                + outputs
+                + split.partials.scalars(),
         };
         split.sum(gpu, c, run, &partials, call.products, call.accumulate);
     }
@@ -329,7 +320,7 @@ pub(super) fn coupling(gpu: &GpuDevice, first: &Conv, second: &Conv, call: ConvC
     assert_eq!(first.out_channels, second.in_channels, "the second block follows the first");
     let taps = second.kernel * second.kernel;
     let (own, len) = (first.patch_len() + 1, second.weight_len());
-    let trips = own.max((second.out_channels * taps).div_ceil(WORKGROUP));
+    let trips = own.max((second.out_channels * taps).div_ceil(WORKGROUP) + WORKGROUP);
     assert!(trips <= MAX_TRIPS, "{trips} iterations are too many for the GPU kernels: {first:?}, {second:?}");
     call.matrix.holds("matrix", own * len);
     for c in [first, second] {
@@ -368,50 +359,28 @@ pub(super) fn coupling(gpu: &GpuDevice, first: &Conv, second: &Conv, call: ConvC
 struct Split {
     /// Pooled rows of one slice.
     slice: usize,
-    /// Number of slices.
-    slices: usize,
-    directions: usize,
     /// Workgroups of one slice and direction: tiles of taps and of output channels.
     tiles: [usize; 2],
-    /// Weights and biases.
-    len: usize,
+    /// Of weights and biases.
+    partials: Partials,
 }
 
 impl Split {
     fn new(gpu: &GpuDevice, c: &Conv, samples: usize, directions: usize) -> Self {
-        let tiles = gpu.tile().cover(c.out_channels, c.patch_len());
-        let invocations = tiles[0] * tiles[1] * WORKGROUP;
+        let tiles = gpu.tiling().cover(c.out_channels, c.patch_len());
         // The tangent kernel walks a pooled row twice, and stages the cells of it each time.
         let trips = 1 + 5 * c.pooled_width();
-        let (slice, slices) = slices(samples * c.pooled_height(), trips, invocations * directions);
-        Self { slice, slices, directions, tiles, len: c.weight_len() + c.out_channels }
+        let (slice, slices) = gpu.tiling().slices(samples * c.pooled_height(), trips, tiles[0] * tiles[1] * directions);
+        Self { slice, tiles, partials: Partials { slices, directions, len: c.weight_len() + c.out_channels } }
     }
 
-    /// Length of the partial sums (slices, directions, weights and biases).
-    fn partials(&self) -> usize {
-        self.slices * self.directions * self.len
-    }
-
-    /// Runs the kernel that writes the partial sums, then sums them, first slice first, into a block of parameter vectors.
+    /// Runs the kernel that writes the partial sums, then sums them into a block of parameter vectors.
     fn sum(&self, gpu: &GpuDevice, c: &Conv, run: Run<'_>, partials: &Storage, to: &Buffer, accumulate: bool) {
+        let Partials { slices, directions, .. } = self.partials;
         let first = run.params.first as usize;
-        run.cut(gpu, self.slices * self.directions, |pairs| grid([self.tiles[0], self.tiles[1], pairs]));
-        gpu.queue.dispatch(Dispatch {
-            kernel: Kernel::SumPartials,
-            one_product: false,
-            layer: (c.input_len(), c.output_len()),
-            params: bytes_of(&SumParams {
-                slices: to_u32(self.slices),
-                directions: to_u32(self.directions),
-                len: to_u32(self.len),
-                offset: to_u32(first * c.pitch + c.weight),
-                pitch: to_u32(c.pitch),
-                accumulate: u32::from(accumulate),
-            }),
-            buffers: &[partials, &to.raw],
-            grid: flat(self.len, self.directions),
-            work: 0,
-            bytes: (4 * (self.partials() + (1 + usize::from(accumulate)) * self.directions * self.len)) as u64,
-        });
+        run.cut(gpu, slices * directions, |pairs| grid([self.tiles[0], self.tiles[1], pairs]));
+        let store = if accumulate { Store::Add } else { Store::Set };
+        let to = Destination { buffer: to, offset: first * c.pitch + c.weight, pitch: c.pitch, store };
+        self.partials.sum(gpu, (c.input_len(), c.output_len()), partials, to);
     }
 }

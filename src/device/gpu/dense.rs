@@ -2,16 +2,16 @@
 //!
 //! What belongs to a tile's rows must lie so that a workgroup loads it at once, and what belongs to its columns so that
 //! neighbours load neighbours. The weights are where they are; activations, a thousandth of the work, are transposed where
-//! that is needed. A sum longer than one invocation may loop is cut into ranges; each range after the first adds to what is stored.
+//! that is needed. Long sums are cut into slices.
 
-use super::conv::SumParams;
-use super::geometry::{WORKGROUP, flat, grid, ranges, split, to_u32};
+use super::geometry::{flat, grid, ranges, to_u32};
 use super::pack::{Operand, Order};
+use super::partials::{Destination, Partials};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
 use super::storage::Storage;
 use super::{Buffer, GpuDevice};
-use crate::device::{DenseBackward, DenseForward, DenseTangent, DenseTangentBackward};
+use crate::device::{DenseBackward, DenseForward, DenseTangent, DenseTangentBackward, Store};
 use crate::network::Dense;
 use bytemuck::{Pod, Zeroable, bytes_of};
 use std::ops::Range;
@@ -75,7 +75,7 @@ struct Product<'a> {
     kernel: Kernel,
     one_product: bool,
     params: Params,
-    buffers: &'a [&'a Storage],
+    operands: &'a [&'a Storage],
     /// Shape of the tiles' matrix.
     rows: usize,
     columns: usize,
@@ -88,66 +88,58 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// Sums in one piece, or in ranges of which the later ones add to what the first has stored.
-    fn run(self, gpu: &GpuDevice) {
-        for range in ranges(self.terms) {
-            self.over(gpu, &range, self.params.over(&range), 1, self.buffers);
-        }
-    }
-
-    /// Sums in slices where there are too few for a large GPU: the partial sums go into a scratch buffer and are added up into
-    /// the last of the buffers, whose directions are `len` scalars apart.
-    fn run_sliced(self, gpu: &GpuDevice, len: usize) {
-        let [columns, rows] = gpu.tile().cover(self.rows, self.columns);
+    /// The sums, in slices where there are too few to keep a large GPU busy.
+    fn run(self, gpu: &GpuDevice, to: Destination<'_>) {
+        let [columns, rows] = gpu.tiling().cover(self.rows, self.columns);
         let directions = self.directions.len();
-        let (slice, slices) = split(self.terms, columns * rows * WORKGROUP * directions);
-        let all = 0..self.terms;
-        let params = Params { directions: to_u32(directions), slice: to_u32(slice), ..self.params.over(&all) };
+        let (slice, slices) = gpu.tiling().split(self.terms, columns * rows * directions);
+        let params = Params {
+            first: to_u32(self.directions.start),
+            directions: to_u32(directions),
+            slice: to_u32(slice),
+            slices: to_u32(slices),
+            accumulate: u32::from(slices == 1 && to.store != Store::Set),
+            ..self.params
+        };
         if slices == 1 {
-            return self.over(gpu, &all, params, 1, self.buffers);
+            return self.dispatch(gpu, params, &to.buffer.raw);
         }
-        let (to, from) = self.buffers.split_last().expect("a product has operands");
-        let partials = gpu.queue.scratch(Scratch::Second, slices * directions * len);
-        let first = self.directions.start;
-        let buffers: Vec<_> = from.iter().copied().chain([&*partials]).collect();
-        self.over(gpu, &all, Params { accumulate: 0, slices: to_u32(slices), ..params }, slices, &buffers);
-        gpu.queue.dispatch(Dispatch {
-            kernel: Kernel::SumPartials,
-            one_product: false,
-            layer: (params.inputs as usize, params.outputs as usize),
-            params: bytes_of(&SumParams {
-                slices: to_u32(slices),
-                directions: to_u32(directions),
-                len: to_u32(len),
-                offset: to_u32(first * len),
-                pitch: to_u32(len),
-                accumulate: params.accumulate,
-            }),
-            buffers: &[&partials, to],
-            grid: flat(len, directions),
-            work: 0,
-            bytes: (4 * (slices + 1 + params.accumulate as usize) * directions * len) as u64,
-        });
+        let sums = Partials { slices, directions, len: self.rows * self.columns };
+        let partials = sums.scratch(gpu);
+        self.dispatch(gpu, params, &partials);
+        let offset = to.offset + self.directions.start * to.pitch;
+        sums.sum(gpu, (params.inputs as usize, params.outputs as usize), &partials, Destination { offset, ..to });
     }
 
-    fn over(&self, gpu: &GpuDevice, range: &Range<usize>, params: Params, slices: usize, buffers: &[&Storage]) {
-        let [columns, rows] = gpu.tile().cover(self.rows, self.columns);
-        let directions = self.directions.len();
-        let work = self.products * directions * self.rows * self.columns * range.len();
-        let bytes = (4 * self.scalars) as f64 * range.len() as f64 / self.terms as f64 / rows as f64;
+    fn dispatch(&self, gpu: &GpuDevice, params: Params, to: &Storage) {
+        let [columns, rows] = gpu.tiling().cover(self.rows, self.columns);
+        let results = (params.slices * params.directions) as usize;
+        let work = self.products * self.directions.len() * self.rows * self.columns * self.terms;
+        let written = results * self.rows * self.columns * (1 + params.accumulate as usize);
+        let bytes = (4 * (self.scalars + written)) as f64 / rows as f64;
+        let buffers: Vec<_> = self.operands.iter().copied().chain([to]).collect();
         for (rows, work) in gpu.queue.pieces(rows, work) {
             gpu.queue.dispatch(Dispatch {
                 kernel: self.kernel,
                 one_product: self.one_product,
                 layer: (params.inputs as usize, params.outputs as usize),
-                params: bytes_of(&Params { base: to_u32(rows.start), first: to_u32(self.directions.start), ..params }),
-                buffers,
-                grid: grid([columns, rows.len(), slices * directions]),
+                params: bytes_of(&Params { base: to_u32(rows.start), ..params }),
+                buffers: &buffers,
+                grid: grid([columns, rows.len(), results]),
                 work,
                 bytes: (bytes * rows.len() as f64) as u64,
             });
         }
     }
+}
+
+/// Where the product of a weight goes: a block of parameter vectors.
+fn weights<'a>(d: &Dense, block: &'a Buffer, accumulate: bool) -> Destination<'a> {
+    Destination { buffer: block, offset: d.weight, pitch: d.pitch, store: adding(accumulate) }
+}
+
+fn adding(accumulate: bool) -> Store {
+    if accumulate { Store::Add } else { Store::Set }
 }
 
 /// Scalars of the weight, the input and the output.
@@ -171,7 +163,7 @@ pub(super) fn forward(gpu: &GpuDevice, d: &Dense, call: DenseForward<'_, GpuDevi
     let order = Order::sums_first(call.samples, d.inputs);
     let split = Split::new(gpu, d, call.samples, 0..1);
     let xt = gpu.queue.scratch(Scratch::Packed, order.len());
-    let partials = gpu.queue.scratch(Scratch::Second, split.partials());
+    let partials = split.partials.scratch(gpu);
     order.pack(gpu, primal(&call.x.raw), 0, &xt);
     split.run(gpu, Kernel::DenseForward, false, w + x + y, &[&call.theta.raw, &xt, &partials]);
     split.sum(gpu, Kernel::DenseForwardSum, &[&call.theta.raw, &partials, &call.y.raw]);
@@ -195,7 +187,7 @@ pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevi
             let xt = gpu.queue.scratch(Scratch::Packed, order.len());
             order.pack(gpu, Operand { one_offset: directions.start * inputs, ..primal(&tx.raw) }, 0, &xt);
             let forward = Split::new(gpu, d, directions.len() * call.samples, 0..1);
-            let partials = gpu.queue.scratch(Scratch::Second, forward.partials());
+            let partials = forward.partials.scratch(gpu);
             let scalars = w + directions.len() * (x + y);
             forward.run(gpu, Kernel::DenseForward, false, scalars, &[&call.theta.raw, &xt, &partials]);
             let sum = Split { samples: call.samples, directions, accumulate: true, ..forward };
@@ -213,7 +205,7 @@ pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevi
         let from = Operand { many: tx, many_offset: directions.start * inputs, pitch: inputs, ..primal(&x_values.raw) };
         order.pack(gpu, from, slots, &xt);
         let split = Split::new(gpu, d, call.samples, directions.clone());
-        let partials = gpu.queue.scratch(Scratch::Second, split.partials());
+        let partials = split.partials.scratch(gpu);
         let scalars = (1 + directions.len()) * (w + x) + directions.len() * y;
         let buffers = [&call.theta.raw, &call.vectors.raw, &*xt, &*partials];
         split.run(gpu, Kernel::DenseTangent, call.tx.is_none(), scalars, &buffers);
@@ -230,21 +222,18 @@ struct Split<'a> {
     /// Workgroups of one slice and direction: tiles of samples and of outputs.
     tiles: [usize; 2],
     slice: usize,
-    slices: usize,
+    /// Of the outputs.
+    partials: Partials,
     /// Whether the results are added to.
     accumulate: bool,
 }
 
 impl<'a> Split<'a> {
     fn new(gpu: &GpuDevice, d: &'a Dense, samples: usize, directions: Range<usize>) -> Self {
-        let tiles = gpu.tile().cover(d.outputs, samples);
-        let (slice, slices) = split(d.inputs, tiles[0] * tiles[1] * WORKGROUP * directions.len());
-        Self { d, samples, directions, tiles, slice, slices, accumulate: false }
-    }
-
-    /// Length of the partial sums (slices, directions, N, O).
-    fn partials(&self) -> usize {
-        self.slices * self.directions.len() * self.samples * self.d.outputs
+        let tiles = gpu.tiling().cover(d.outputs, samples);
+        let (slice, slices) = gpu.tiling().split(d.inputs, tiles[0] * tiles[1] * directions.len());
+        let partials = Partials { slices, directions: directions.len(), len: samples * d.outputs };
+        Self { d, samples, directions, tiles, slice, partials, accumulate: false }
     }
 
     fn params(&self) -> Params {
@@ -252,7 +241,7 @@ impl<'a> Split<'a> {
             first: to_u32(self.directions.start),
             directions: to_u32(self.directions.len()),
             slice: to_u32(self.slice),
-            slices: to_u32(self.slices),
+            slices: to_u32(self.partials.slices),
             ..accumulating(self.d, self.samples, self.accumulate)
         }
     }
@@ -268,7 +257,7 @@ impl<'a> Split<'a> {
                 layer: (self.d.inputs, self.d.outputs),
                 params: bytes_of(&Params { base: to_u32(rows.start), ..self.params() }),
                 buffers,
-                grid: grid([self.tiles[0], rows.len(), self.slices * self.directions.len()]),
+                grid: grid([self.tiles[0], rows.len(), self.partials.slices * self.directions.len()]),
                 work,
                 bytes: (4.0 * scalars as f64 * rows.len() as f64 / self.tiles[1] as f64) as u64,
             });
@@ -286,13 +275,13 @@ impl<'a> Split<'a> {
             buffers,
             grid: flat(len, self.directions.len()),
             work: 0,
-            bytes: 4 * (self.partials() + (1 + self.directions.len()) * len) as u64,
+            bytes: 4 * (self.partials.scalars() + (1 + self.directions.len()) * len) as u64,
         });
     }
 }
 
 pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDevice>) {
-    let [w, x, y] = sizes(d, call.samples);
+    let [_, x, y] = sizes(d, call.samples);
     assert_parameters(d, call.theta, call.gradient, 1);
     call.x.holds("x", call.samples * d.inputs);
     mask(gpu, d, call.samples, 1, call.y, call.dy);
@@ -302,14 +291,14 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
         one_product: false,
         terms: call.samples,
         products: 1,
-        scalars: x + y + (1 + usize::from(call.accumulate)) * w,
-        params: accumulating(d, call.samples, call.accumulate),
-        buffers: &[&call.x.raw, &dz.raw, &call.gradient.raw],
+        scalars: x + y,
+        params: params(d, call.samples),
+        operands: &[&call.x.raw, &dz.raw],
         rows: d.outputs,
         columns: d.inputs,
         directions: 0..1,
     }
-    .run(gpu);
+    .run(gpu, weights(d, call.gradient, call.accumulate));
     sum_bias(gpu, d, accumulating(d, call.samples, call.accumulate), 1, dz, call.gradient);
     if let Some(dx) = call.dx {
         dx.holds("dx", call.samples * d.inputs);
@@ -329,14 +318,14 @@ fn input(gpu: &GpuDevice, d: &Dense, theta: &Buffer, samples: usize, dz: &Buffer
         one_product: false,
         terms: d.outputs,
         products: 1,
-        scalars: w + (1 + usize::from(accumulate)) * x + y,
-        params: accumulating(d, samples, accumulate),
-        buffers: &[&theta.raw, &dzt, &dx.raw],
+        scalars: w + y,
+        params: params(d, samples),
+        operands: &[&theta.raw, &dzt],
         rows: samples,
         columns: d.inputs,
         directions: 0..1,
     }
-    .run_sliced(gpu, x);
+    .run(gpu, Destination { buffer: dx, offset: 0, pitch: x, store: adding(accumulate) });
 }
 
 pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBackward<'_, GpuDevice>) {
@@ -358,14 +347,14 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
             one_product: call.tx.is_none(),
             terms: call.samples,
             products: 1 + usize::from(call.tx.is_some()),
-            scalars: (1 + call.directions) * (x + y) + (1 + usize::from(call.accumulate)) * call.directions * w,
-            params: accumulating(d, call.samples, call.accumulate),
-            buffers: &[&x_values.raw, &tx.raw, &call.dz.raw, &tdz.raw, &call.products.raw],
+            scalars: (1 + call.directions) * (x + y),
+            params: params(d, call.samples),
+            operands: &[&x_values.raw, &tx.raw, &call.dz.raw, &tdz.raw],
             rows: d.outputs,
             columns: d.inputs,
             directions: 0..call.directions,
         }
-        .run(gpu);
+        .run(gpu, weights(d, call.products, call.accumulate));
     }
     call.products.holds("products", (call.directions - 1) * d.pitch + d.bias + d.outputs);
     sum_bias(gpu, d, accumulating(d, call.samples, call.accumulate), call.directions, tdz, call.products);
@@ -388,14 +377,14 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
             one_product: false,
             terms: d.outputs,
             products: 2,
-            scalars: (1 + directions.len()) * (w + y) + directions.len() * x,
+            scalars: (1 + directions.len()) * (w + y),
             params: params(d, call.samples),
-            buffers: &[&call.theta.raw, &call.vectors.raw, &dzt, &tdx.raw],
+            operands: &[&call.theta.raw, &call.vectors.raw, &dzt],
             rows: call.samples,
             columns: d.inputs,
             directions,
         }
-        .run_sliced(gpu, x);
+        .run(gpu, Destination { buffer: tdx, offset: 0, pitch: x, store: Store::Set });
     }
 }
 

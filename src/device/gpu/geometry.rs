@@ -16,33 +16,60 @@ pub(super) const WORKGROUP: usize = 64;
 /// Rows of the tile of sums that each invocation keeps in registers. `ROWS` in shaders/lib/tile.wgsl.
 pub(super) const TILE_ROWS: usize = 16;
 
-/// Rows and columns of sums of a workgroup, sixteen by four for each invocation: `first_row` and `first_column` in
-/// shaders/lib/rows.wgsl and rows_subgroup.wgsl.
+/// How matrices of sums are cut for the adapter.
 #[derive(Clone, Copy)]
-pub(super) struct Tile {
-    pub rows: usize,
-    pub columns: usize,
+pub(super) struct Tiling {
+    /// Rows of a workgroup's tile, sixteen by four sums for each invocation: `first_row` in shaders/lib/rows.wgsl and
+    /// rows_subgroup.wgsl.
+    rows: usize,
+    /// And columns: `first_column`.
+    columns: usize,
+    /// Invocations that fill the adapter: sums are sliced until there are as many.
+    fill: usize,
 }
 
-impl Tile {
+impl Tiling {
     pub fn of(sharing: Sharing) -> Self {
         match sharing {
-            Sharing::Workgroup => Self { rows: 4 * TILE_ROWS, columns: WORKGROUP },
-            Sharing::Subgroup => Self { rows: TILE_ROWS, columns: 4 * WORKGROUP },
+            // A large GPU.
+            Sharing::Workgroup => Self { rows: 4 * TILE_ROWS, columns: WORKGROUP, fill: 1 << 17 },
+            // A processor of many cores, which gains nothing more from slices.
+            Sharing::Subgroup => Self { rows: TILE_ROWS, columns: 4 * WORKGROUP, fill: 1 << 14 },
         }
     }
 
-    /// How many there are in each dimension of a matrix: columns, then rows.
+    /// How many tiles a matrix has: columns of them, then rows.
     pub fn cover(self, rows: usize, columns: usize) -> [usize; 2] {
         [columns.div_ceil(self.columns), rows.div_ceil(self.rows)]
+    }
+
+    /// Length of a slice of sums of `terms` (two to 16 an iteration, twice), and how many slices there are, for a matrix of so
+    /// many `tiles` in all directions: enough to keep the adapter busy, and short enough for [`MAX_TRIPS`]. A quarter of `fill`,
+    /// because the partial sums of a matrix product are as large as its result.
+    pub fn split(self, terms: usize, tiles: usize) -> (usize, usize) {
+        let wanted = (self.fill / 4).div_ceil(tiles.max(1) * WORKGROUP).max(terms.div_ceil(MAX_TRIPS));
+        let slice = terms.div_ceil(wanted).next_multiple_of(32);
+        (slice, terms.div_ceil(slice))
+    }
+
+    /// How many of the `rows` that are summed over one slice takes, and how many slices there are: enough to fill the adapter with
+    /// so many `tiles` each, and short enough for [`MAX_TRIPS`] when a row takes `trips` iterations.
+    ///
+    /// # Panics
+    /// If not even one row fits, or the slices are too many to be added by one invocation.
+    pub fn slices(self, rows: usize, trips: usize, tiles: usize) -> (usize, usize) {
+        let limit = MAX_TRIPS / trips;
+        assert!(limit > 0, "a row of {trips} iterations is too long; use smaller images");
+        let wanted = self.fill.div_ceil(tiles.max(1) * WORKGROUP).min(MAX_SLICES);
+        let slice = rows.div_ceil(wanted).clamp(1, limit);
+        let count = rows.div_ceil(slice);
+        assert!(count <= MAX_TRIPS, "{count} slices are too many; use smaller chunks");
+        (slice, count)
     }
 }
 
 /// Scalars beyond the end of every buffer: a tile at the edge reads up to 255 columns or 15 rows past the last one.
 pub(super) const ROOM: usize = 4 * WORKGROUP;
-
-/// Invocations that fill a large GPU: sums are sliced until there are as many.
-const FILL: usize = 1 << 17;
 
 /// Slices of one sum at most, so that adding them up stays cheap.
 const MAX_SLICES: usize = 1024;
@@ -86,30 +113,6 @@ pub(super) fn ranges(len: usize) -> impl Iterator<Item = Range<usize>> {
     (0..len).step_by(MAX_TRIPS).map(move |start| start..(start + MAX_TRIPS).min(len))
 }
 
-/// Length of a slice of a sum of `terms` (two to 16 an iteration, twice), and how many slices there are: enough to keep a large
-/// GPU busy when one slice takes `invocations`, and short enough for [`MAX_TRIPS`]. Less than [`FILL`], because the partial
-/// sums of a matrix product are as large as its result.
-pub(super) fn split(terms: usize, invocations: usize) -> (usize, usize) {
-    let wanted = (FILL / 4 / invocations.max(1)).max(terms.div_ceil(MAX_TRIPS)).max(1);
-    let slice = terms.div_ceil(wanted).next_multiple_of(32);
-    (slice, terms.div_ceil(slice))
-}
-
-/// How many of `rows` one slice of a sum takes, and how many slices there are: enough to fill the GPU with
-/// `invocations` each, and short enough for [`MAX_TRIPS`] when a row takes `trips` iterations.
-///
-/// # Panics
-/// If not even one row fits, or the slices are too many to be added by one invocation.
-pub(super) fn slices(rows: usize, trips: usize, invocations: usize) -> (usize, usize) {
-    let limit = MAX_TRIPS / trips;
-    assert!(limit > 0, "a row of {trips} iterations is too long; use smaller images");
-    let wanted = FILL.div_ceil(invocations.max(1)).min(MAX_SLICES);
-    let slice = rows.div_ceil(wanted).clamp(1, limit);
-    let count = rows.div_ceil(slice);
-    assert!(count <= MAX_TRIPS, "{count} slices are too many; use smaller chunks");
-    (slice, count)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,18 +141,20 @@ mod tests {
             assert!(cut.iter().all(|range| range.len() <= MAX_TRIPS));
             assert_eq!(cut.iter().map(ExactSizeIterator::len).sum::<usize>(), len);
         }
-        for (terms, invocations) in [(1, 64), (3136, 4096), (3136, 1 << 20), (70_001, 1 << 20), (10, 1)] {
-            let (slice, count) = split(terms, invocations);
-            assert!(slice % 32 == 0 && slice / 2 <= MAX_TRIPS, "{terms} terms: slices of {slice}");
-            assert!(slice * count >= terms && slice * (count - 1) < terms);
+        for tiling in [Sharing::Workgroup, Sharing::Subgroup].map(Tiling::of) {
+            for (terms, tiles) in [(1, 1), (3136, 64), (3136, 1 << 14), (70_001, 1 << 14), (10, 1)] {
+                let (slice, count) = tiling.split(terms, tiles);
+                assert!(slice % 32 == 0 && slice / 2 <= MAX_TRIPS, "{terms} terms: slices of {slice}");
+                assert!(slice * count >= terms && slice * (count - 1) < terms);
+            }
+            for (rows, trips, tiles) in [(1, 1, 1), (14, 15, 13), (448, 15, 13), (7 * 5000, 8, 801), (100_000, 200, 1)]
+            {
+                let (slice, count) = tiling.slices(rows, trips, tiles);
+                assert!(slice * trips <= MAX_TRIPS && count <= MAX_TRIPS, "{rows} rows of {trips}: {slice} x {count}");
+                assert!(slice * count >= rows && slice * (count - 1) < rows);
+            }
         }
-        assert_eq!(split(3136, 4096), (416, 8));
-        for (rows, trips, invocations) in
-            [(1, 1, 1), (14, 15, 832), (448, 15, 832), (7 * 5000, 8, 51_264), (100_000, 200, 2)]
-        {
-            let (slice, count) = slices(rows, trips, invocations);
-            assert!(slice * trips <= MAX_TRIPS && count <= MAX_TRIPS, "{rows} rows of {trips}: {slice} x {count}");
-            assert!(slice * count >= rows && slice * (count - 1) < rows);
-        }
+        assert_eq!(Tiling::of(Sharing::Workgroup).split(3136, 64), (416, 8));
+        assert_eq!(Tiling::of(Sharing::Subgroup).split(3136, 64), (3136, 1));
     }
 }

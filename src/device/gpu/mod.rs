@@ -13,6 +13,7 @@ mod loss;
 mod multiply;
 mod pace;
 mod pack;
+mod partials;
 mod profile;
 mod queue;
 #[doc(hidden)]
@@ -117,9 +118,9 @@ impl GpuDevice {
         self.sharing
     }
 
-    /// What a workgroup of that variant computes of a matrix.
-    fn tile(&self) -> geometry::Tile {
-        geometry::Tile::of(self.sharing)
+    /// How matrices of sums are cut for it.
+    fn tiling(&self) -> geometry::Tiling {
+        geometry::Tiling::of(self.sharing)
     }
 
     /// What the adapter says about itself.

@@ -3,11 +3,12 @@
 //! A tile wants the rows of A and the columns of B side by side: A transposed, B as it is. What lies otherwise is copied first.
 
 use super::GpuDevice;
-use super::geometry::{TILE_ROWS, grid, ranges, to_u32};
+use super::geometry::{TILE_ROWS, grid, to_u32};
 use super::pack::{Operand, Order};
+use super::partials::{Destination, Partials, code};
 use super::queue::{Dispatch, Scratch};
 use super::shader::Kernel;
-use crate::device::{Matrices, Multiply, Store};
+use crate::device::{Matrices, Multiply};
 use bytemuck::{Pod, Zeroable, bytes_of};
 
 /// `struct Multiply` in shaders/multiply.wgsl.
@@ -16,8 +17,9 @@ use bytemuck::{Pod, Zeroable, bytes_of};
 pub(super) struct Params {
     rows: u32,
     columns: u32,
-    begin: u32,
-    end: u32,
+    terms: u32,
+    slice: u32,
+    directions: u32,
     base: u32,
     store: u32,
     a: Place,
@@ -61,47 +63,41 @@ pub(super) fn multiply(gpu: &GpuDevice, call: Multiply<'_, GpuDevice>) {
     let a_copy = (!a.transposed)
         .then(|| copy(&a, Order::rows_last(rows, terms), rows.next_multiple_of(TILE_ROWS), Scratch::Packed));
     let b_copy = b.transposed.then(|| copy(&b, Order::transposed(columns, terms), columns, Scratch::Second));
+    let tiles = gpu.tiling().cover(rows, columns);
+    let (slice, slices) = gpu.tiling().split(terms, tiles[0] * tiles[1] * directions);
+    let sums = Partials { slices, directions, len: rows * columns };
+    let partials = (slices > 1).then(|| sums.scratch(gpu));
     let params = Params {
         rows: to_u32(rows),
         columns: to_u32(columns),
-        begin: 0,
-        end: 0,
+        terms: to_u32(terms),
+        slice: to_u32(slice),
+        directions: to_u32(directions),
         base: 0,
-        store: 0,
+        store: if slices == 1 { code(store) } else { 0 },
         a: a_copy.as_ref().map_or_else(|| as_it_lies(&a, rows), |(_, place)| *place),
         b: b_copy.as_ref().map_or_else(|| as_it_lies(&b, columns), |(_, place)| *place),
-        c_offset: to_u32(c.offset),
-        c_pitch: to_u32(c.pitch),
+        c_offset: if slices == 1 { to_u32(c.offset) } else { 0 },
+        c_pitch: if slices == 1 { to_u32(c.pitch) } else { to_u32(sums.len) },
     };
     let a_storage = a_copy.as_ref().map_or(&a.buffer.raw, |(copy, _)| &**copy);
     let b_storage = b_copy.as_ref().map_or(&b.buffer.raw, |(copy, _)| &**copy);
-    let tiles = gpu.tile().cover(rows, columns);
-    for range in ranges(terms) {
-        // What is added to the first range is added to by the others.
-        let store = match (store, range.start) {
-            (Store::Set, 0) => 0,
-            (Store::Set | Store::Add, _) => 1,
-            (Store::Subtract, _) => 2,
-        };
-        let work = directions * rows * columns * range.len();
-        let bytes = 4 * directions * (range.len() * (rows + columns) + rows * columns);
-        for (tile_rows, work) in gpu.queue.pieces(tiles[1], work) {
-            gpu.queue.dispatch(Dispatch {
-                kernel: Kernel::Multiply,
-                one_product: false,
-                layer: (terms, rows),
-                params: bytes_of(&Params {
-                    begin: to_u32(range.start),
-                    end: to_u32(range.end),
-                    base: to_u32(tile_rows.start),
-                    store,
-                    ..params
-                }),
-                buffers: &[a_storage, b_storage, &c.buffer.raw],
-                grid: grid([tiles[0], tile_rows.len(), directions]),
-                work,
-                bytes: (bytes as f64 * tile_rows.len() as f64 / tiles[1] as f64) as u64,
-            });
-        }
+    let work = directions * rows * columns * terms;
+    let bytes = 4 * (directions * terms * (rows + columns) + sums.scalars());
+    for (tile_rows, work) in gpu.queue.pieces(tiles[1], work) {
+        gpu.queue.dispatch(Dispatch {
+            kernel: Kernel::Multiply,
+            one_product: false,
+            layer: (terms, rows),
+            params: bytes_of(&Params { base: to_u32(tile_rows.start), ..params }),
+            buffers: &[a_storage, b_storage, partials.as_deref().unwrap_or(&c.buffer.raw)],
+            grid: grid([tiles[0], tile_rows.len(), slices * directions]),
+            work,
+            bytes: (bytes as f64 * tile_rows.len() as f64 / tiles[1] as f64) as u64,
+        });
+    }
+    if let Some(partials) = partials {
+        let to = Destination { buffer: c.buffer, offset: c.offset, pitch: c.pitch, store };
+        sums.sum(gpu, (terms, rows), &partials, to);
     }
 }

@@ -83,7 +83,7 @@ pub(super) struct Queue {
     pipelines: Vec<Pipeline>,
     pending: Mutex<Pending>,
     /// See [`Scratch`]; locked while the commands that write and read them are recorded.
-    scratch: [Mutex<Storage>; 2],
+    scratch: [Mutex<Storage>; 3],
     bind_groups: Mutex<BindGroups>,
     /// While profiling, the timings so far: every dispatch is then submitted alone.
     profile: Mutex<Option<Vec<Timing>>>,
@@ -98,8 +98,10 @@ pub(super) struct Queue {
 pub(super) enum Scratch {
     /// An operand in the order that a tile loads.
     Packed,
-    /// Partial sums, or a second such operand.
+    /// A second such operand.
     Second,
+    /// Partial sums.
+    Partials,
 }
 
 /// A panic elsewhere while the lock was held leaves a list of commands that is still valid.
@@ -143,7 +145,7 @@ impl Queue {
                 Pipeline { source, layout, pipeline_layout, compiled: [OnceLock::new(), OnceLock::new()] }
             })
             .collect();
-        let scratch = [(); 2].map(|()| Mutex::new(Storage::new(&device, 4)));
+        let scratch = [(); 3].map(|()| Mutex::new(Storage::new(&device, 4)));
         Self {
             device,
             queue,
@@ -187,8 +189,8 @@ impl Queue {
 
     /// A scratch buffer, grown to hold `len` scalars.
     ///
-    /// Hold the guard until the commands that use it are recorded: another thread's would come in between. Who needs both
-    /// takes [`Scratch::Packed`] first.
+    /// Hold the guard until the commands that use it are recorded: another thread's would come in between. Who needs several
+    /// takes them in the order of [`Scratch`].
     pub(super) fn scratch(&self, which: Scratch, len: usize) -> MutexGuard<'_, Storage> {
         let mut scratch = lock(&self.scratch[which as usize]);
         let bytes = 4 * len as u64;

@@ -1,6 +1,6 @@
 //! The table of kernels: WGSL source, bindings in order, size of the immediates.
 
-use super::{conv, dense, loss, multiply, pack, profile, vectors};
+use super::{conv, dense, loss, multiply, pack, partials, profile, vectors};
 
 /// How a kernel uses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ kernels! {
     ConvTangentBackwardInput "conv_tangent_backward_input" conv::Params, Read Read Read Read Write;
     CouplingWeights "coupling_weights" conv::CouplingParams, Read Read Write;
     CouplingFirst "coupling_first" conv::CouplingParams, Read Read Write;
-    SumPartials "sum_partials" conv::SumParams, Read Write;
+    SumPartials "sum_partials" partials::SumParams, Read Write;
     DenseForward "dense_forward" dense::Params, Read Read Write;
     DenseForwardSum "dense_forward_sum" dense::Params, Read Read Write;
     DenseTangent "dense_tangent" dense::Params, Read Read Read Write;
