@@ -10,6 +10,7 @@ mod ahead;
 mod arena;
 mod conv;
 mod dense;
+mod gram;
 mod loss;
 mod matrix;
 pub(super) mod simd;
@@ -145,7 +146,7 @@ impl<T: Scalar> Device for CpuDevice<T> {
     }
 
     fn gram(&self, pieces: &[Gram<'_, Self>]) -> Result<Vec<f64>> {
-        Ok(vectors::gram(pieces))
+        Ok(gram::gram(pieces))
     }
 
     fn update(&self, call: Update<'_, Self>) {

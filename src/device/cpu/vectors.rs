@@ -1,14 +1,14 @@
-//! The eigensolver's block-vector kernels, in blocks of rows that stay in cache, and what moves or steps whole vectors.
+//! What adds to the eigensolver's block vectors, in blocks of rows that stay in cache, and what moves or steps whole vectors.
 
 use super::CpuDevice;
 use super::arena::{with_arena, zeros};
 use super::matrix::{Mat, MatMut};
 use super::simd::arch;
-use crate::device::{Columns, Combine, Gram, RmsPropStep, Scalar, Update};
+use crate::device::{Columns, Combine, RmsPropStep, Scalar, Update};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Rows a task and a partial sum: in f32, a dot product of three million terms keeps eight digits this way.
+/// Rows a task.
 const ROWS: usize = 4096;
 
 /// Scalars that one core moves at a time.
@@ -73,28 +73,6 @@ pub(super) fn rmsprop_step<T: Scalar>(call: RmsPropStep<'_, Cpu<T>>) {
 fn view<'a, T: Scalar>(columns: &Columns<'a, Cpu<T>>, first_row: usize, rows: usize) -> Mat<'a, T> {
     let data = if columns.count == 0 { &[] } else { &columns.buffer[columns.offset + first_row..] };
     Mat::strided(data, rows, columns.count, 1, columns.pitch)
-}
-
-pub(super) fn gram<T: Scalar>(pieces: &[Gram<'_, Cpu<T>>]) -> Vec<f64> {
-    let (a, b) = pieces.first().map_or((0, 0), |p| (p.a.count, p.b.count));
-    let mut total = vec![0.0; a * b];
-    for piece in pieces {
-        let starts: Vec<usize> = (0..piece.rows).step_by(ROWS).collect();
-        let partials: Vec<Vec<T>> = starts
-            .into_par_iter()
-            .map(|start| {
-                let rows = ROWS.min(piece.rows - start);
-                let mut partial = vec![T::zero(); a * b];
-                MatMut::new(&mut partial, a, b)
-                    .set_product(view(&piece.a, start, rows).t(), view(&piece.b, start, rows));
-                partial
-            })
-            .collect();
-        for partial in partials {
-            total.iter_mut().zip(partial).for_each(|(t, p)| *t += p.widen());
-        }
-    }
-    total
 }
 
 pub(super) fn update<T: Scalar>(call: Update<'_, Cpu<T>>) {

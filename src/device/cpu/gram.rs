@@ -1,0 +1,184 @@
+//! Inner products of columns that are millions of rows long.
+//!
+//! Memory bounds them, and their rounding is what the eigensolver sees as a loss of orthogonality: a lane sums few terms
+//! before f64 takes over, so that a dot product of f32 keeps seven digits with the narrowest vectors too. `gemm` would sum
+//! thousands one after the other wherever it has no kernel of this shape: with NEON, and for more than 256 products.
+
+use super::CpuDevice;
+use super::simd::arch;
+use crate::device::{Columns, Gram, Scalar};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Rows a task.
+const ROWS: usize = 4096;
+
+/// Terms that a lane sums in the columns' own precision.
+const TERMS: usize = 64;
+
+type Cpu<T> = CpuDevice<T>;
+
+pub(super) fn gram<T: Scalar>(pieces: &[Gram<'_, Cpu<T>>]) -> Vec<f64> {
+    let (a, b) = pieces.first().map_or((0, 0), |p| (p.a.count, p.b.count));
+    let arch = arch();
+    let mut total = vec![0.0; a * b];
+    for piece in pieces {
+        let starts: Vec<usize> = (0..piece.rows).step_by(ROWS).collect();
+        let sums = starts.into_par_iter().map(|start| {
+            let mut sums = vec![0.0; a * b];
+            let rows = start..piece.rows.min(start + ROWS);
+            arch.dispatch(Dots { a: &piece.a, b: &piece.b, rows, sums: &mut sums });
+            sums
+        });
+        for sums in sums.collect::<Vec<_>>() {
+            total.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
+        }
+    }
+    total
+}
+
+/// `sums[i][j] += a_i . b_j` over some rows.
+struct Dots<'a, T: Scalar> {
+    a: &'a Columns<'a, Cpu<T>>,
+    b: &'a Columns<'a, Cpu<T>>,
+    rows: Range<usize>,
+    sums: &'a mut [f64],
+}
+
+/// Some rows of `N` columns from the given one.
+#[inline(always)]
+fn columns<'a, T: Scalar, const N: usize>(all: &Columns<'a, Cpu<T>>, first: usize, rows: Range<usize>) -> [&'a [T]; N] {
+    std::array::from_fn(|i| &all.buffer[all.offset + (first + i) * all.pitch..][rows.clone()])
+}
+
+impl<T: Scalar> Dots<'_, T> {
+    /// `A` columns by `B`, which share what they load.
+    #[inline(always)]
+    fn some<S: Simd, const A: usize, const B: usize>(simd: S, a: [&[T]; A], b: [&[T]; B]) -> [[T; A]; B] {
+        let mut sums = [[T::splat(simd, T::zero()); A]; B];
+        let mut add = |a: [T::Vector<S>; A], b: [T::Vector<S>; B]| {
+            for (sums, b) in sums.iter_mut().zip(b) {
+                for (sum, a) in sums.iter_mut().zip(a) {
+                    *sum = T::vfma(simd, a, b, *sum);
+                }
+            }
+        };
+        let len = a[0].len();
+        let vectors = len / T::lanes::<S>();
+        let whole = vectors * T::lanes::<S>();
+        let of_a = a.map(|a| &T::vectors::<S>(&a[..whole])[..vectors]);
+        let of_b = b.map(|b| &T::vectors::<S>(&b[..whole])[..vectors]);
+        for i in 0..vectors {
+            add(of_a.map(|a| a[i]), of_b.map(|b| b[i]));
+        }
+        if whole < len {
+            add(a.map(|a| T::load_some::<S>(&a[whole..])), b.map(|b| T::load_some::<S>(&b[whole..])));
+        }
+        sums.map(|sums| T::vsums(simd, sums))
+    }
+
+    /// All columns of `a` by `B` columns of `b`.
+    #[inline(always)]
+    fn all<S: Simd, const B: usize>(&mut self, simd: S, rows: Range<usize>, j: usize) {
+        const A: usize = 4;
+        let (count, pitch) = (self.a.count, self.b.count);
+        let b = columns::<T, B>(self.b, j, rows.clone());
+        let whole = count / A * A;
+        for i in (0..whole).step_by(A) {
+            self.add(Self::some::<S, A, B>(simd, columns(self.a, i, rows.clone()), b), i, j, pitch);
+        }
+        for i in whole..count {
+            self.add(Self::some::<S, 1, B>(simd, columns(self.a, i, rows.clone()), b), i, j, pitch);
+        }
+    }
+
+    #[inline(always)]
+    fn add<const A: usize, const B: usize>(&mut self, sums: [[T; A]; B], i: usize, j: usize, pitch: usize) {
+        for (j, sums) in (j..).zip(sums) {
+            for (i, sum) in (i..).zip(sums) {
+                self.sums[i * pitch + j] += sum.widen();
+            }
+        }
+    }
+}
+
+impl<T: Scalar> WithSimd for Dots<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (step, count) = (TERMS * T::lanes::<S>(), self.b.count);
+        for start in self.rows.clone().step_by(step) {
+            let rows = start..self.rows.end.min(start + step);
+            let mut j = 0;
+            while j < count {
+                match count - j {
+                    // Sixteen sums and what they are sums of need more than sixteen registers.
+                    4.. if S::REGISTER_COUNT >= 32 => {
+                        self.all::<S, 4>(simd, rows.clone(), j);
+                        j += 4;
+                    }
+                    2.. => {
+                        self.all::<S, 2>(simd, rows.clone(), j);
+                        j += 2;
+                    }
+                    _ => {
+                        self.all::<S, 1>(simd, rows.clone(), j);
+                        j += 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::cpu::simd::tests::with_all;
+
+    /// Numbers without a pattern, from -1 to 1.
+    fn noise(len: usize, seed: u32) -> Vec<f32> {
+        let mixed = |i: u32| (i + 1).wrapping_mul(seed).wrapping_mul(0x9E37_79B9);
+        (0..len as u32)
+            .map(|i| (mixed(i) ^ mixed(i) >> 15).wrapping_mul(0x85EB_CA6B) as i32 as f32 * 2f32.powi(-31))
+            .collect()
+    }
+
+    #[test]
+    fn every_instruction_set_has_the_inner_products() {
+        let (offset, pitch) = (3, 10_007);
+        for (rows, a, b) in [(1, 1, 1), (37, 5, 4), (1000, 4, 3), (9999, 9, 6), (4096, 2, 7)] {
+            let (v, w) = (noise(offset + a * pitch, 1), noise(offset + b * pitch, 3));
+            let columns = |buffer, count| Columns { buffer, offset, pitch, count };
+            with_all(|| Compare { a: columns(&v, a), b: columns(&w, b), rows });
+        }
+    }
+
+    struct Compare<'a> {
+        a: Columns<'a, Cpu<f32>>,
+        b: Columns<'a, Cpu<f32>>,
+        rows: usize,
+    }
+
+    impl WithSimd for Compare<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Self { a, b, rows } = self;
+            // What is there is added to.
+            let mut sums = vec![1.0; a.count * b.count];
+            Dots { a: &a, b: &b, rows: 0..rows, sums: &mut sums }.with_simd(simd);
+            for (at, sum) in sums.iter().enumerate() {
+                let [x] = columns(&a, at / b.count, 0..rows);
+                let [y] = columns(&b, at % b.count, 0..rows);
+                let exact: f64 = x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
+                // Rounding; a term too few or too many is a thousand times as much.
+                let most = 1e-6 * (rows as f64).sqrt();
+                assert!((sum - 1.0 - exact).abs() <= most, "{simd:?}, {rows} rows, {at}: {sum} instead of 1 + {exact}");
+            }
+        }
+    }
+}
