@@ -11,7 +11,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Rows a task.
+/// Rows a task: long enough that memory streams.
 const ROWS: usize = 4096;
 
 /// Terms that a lane sums in the columns' own precision.
@@ -53,9 +53,21 @@ fn columns<'a, T: Scalar, const N: usize>(all: &Columns<'a, Cpu<T>>, first: usiz
 }
 
 impl<T: Scalar> Dots<'_, T> {
-    /// `A` columns by `B`, which share what they load.
+    /// `A` columns from the i-th by `B` from the j-th, which share what they load.
     #[inline(always)]
-    fn some<S: Simd, const A: usize, const B: usize>(simd: S, a: [&[T]; A], b: [&[T]; B]) -> [[T; A]; B] {
+    fn some<S: Simd, const A: usize, const B: usize>(&mut self, simd: S, i: usize, b: [&[T]; B], j: usize) {
+        let a = columns::<T, A>(self.a, i, self.rows.clone());
+        let step = TERMS * T::lanes::<S>();
+        for start in (0..self.rows.len()).step_by(step) {
+            let rows = start..self.rows.len().min(start + step);
+            let sums = Self::terms(simd, a.map(|a| &a[rows.clone()]), b.map(|b| &b[rows.clone()]));
+            self.add(sums, i, j);
+        }
+    }
+
+    /// Of so few rows that the lanes keep their digits.
+    #[inline(always)]
+    fn terms<S: Simd, const A: usize, const B: usize>(simd: S, a: [&[T]; A], b: [&[T]; B]) -> [[T; A]; B] {
         let mut sums = [[T::splat(simd, T::zero()); A]; B];
         let mut add = |a: [T::Vector<S>; A], b: [T::Vector<S>; B]| {
             for (sums, b) in sums.iter_mut().zip(b) {
@@ -78,23 +90,23 @@ impl<T: Scalar> Dots<'_, T> {
         sums.map(|sums| T::vsums(simd, sums))
     }
 
-    /// All columns of `a` by `B` columns of `b`.
+    /// All columns of `a` by `B` columns of `b` from the j-th.
     #[inline(always)]
-    fn all<S: Simd, const B: usize>(&mut self, simd: S, rows: Range<usize>, j: usize) {
+    fn all<S: Simd, const B: usize>(&mut self, simd: S, j: usize) {
         const A: usize = 4;
-        let (count, pitch) = (self.a.count, self.b.count);
-        let b = columns::<T, B>(self.b, j, rows.clone());
-        let whole = count / A * A;
+        let b = columns::<T, B>(self.b, j, self.rows.clone());
+        let whole = self.a.count / A * A;
         for i in (0..whole).step_by(A) {
-            self.add(Self::some::<S, A, B>(simd, columns(self.a, i, rows.clone()), b), i, j, pitch);
+            self.some::<S, A, B>(simd, i, b, j);
         }
-        for i in whole..count {
-            self.add(Self::some::<S, 1, B>(simd, columns(self.a, i, rows.clone()), b), i, j, pitch);
+        for i in whole..self.a.count {
+            self.some::<S, 1, B>(simd, i, b, j);
         }
     }
 
     #[inline(always)]
-    fn add<const A: usize, const B: usize>(&mut self, sums: [[T; A]; B], i: usize, j: usize, pitch: usize) {
+    fn add<const A: usize, const B: usize>(&mut self, sums: [[T; A]; B], i: usize, j: usize) {
+        let pitch = self.b.count;
         for (j, sums) in (j..).zip(sums) {
             for (i, sum) in (i..).zip(sums) {
                 self.sums[i * pitch + j] += sum.widen();
@@ -108,25 +120,21 @@ impl<T: Scalar> WithSimd for Dots<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let (step, count) = (TERMS * T::lanes::<S>(), self.b.count);
-        for start in self.rows.clone().step_by(step) {
-            let rows = start..self.rows.end.min(start + step);
-            let mut j = 0;
-            while j < count {
-                match count - j {
-                    // Sixteen sums and what they are sums of need more than sixteen registers.
-                    4.. if S::REGISTER_COUNT >= 32 => {
-                        self.all::<S, 4>(simd, rows.clone(), j);
-                        j += 4;
-                    }
-                    2.. => {
-                        self.all::<S, 2>(simd, rows.clone(), j);
-                        j += 2;
-                    }
-                    _ => {
-                        self.all::<S, 1>(simd, rows.clone(), j);
-                        j += 1;
-                    }
+        let (mut j, count) = (0, self.b.count);
+        while j < count {
+            match count - j {
+                // Sixteen sums and what they are sums of need more than sixteen registers.
+                4.. if S::REGISTER_COUNT >= 32 => {
+                    self.all::<S, 4>(simd, j);
+                    j += 4;
+                }
+                2.. => {
+                    self.all::<S, 2>(simd, j);
+                    j += 2;
+                }
+                _ => {
+                    self.all::<S, 1>(simd, j);
+                    j += 1;
                 }
             }
         }
