@@ -144,21 +144,15 @@ impl<T: Scalar> WithSimd for Dots<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::cpu::dense::tests::noise;
     use crate::device::cpu::simd::tests::with_all;
-
-    /// Numbers without a pattern, from -1 to 1.
-    fn noise(len: usize, seed: u32) -> Vec<f32> {
-        let mixed = |i: u32| (i + 1).wrapping_mul(seed).wrapping_mul(0x9E37_79B9);
-        (0..len as u32)
-            .map(|i| (mixed(i) ^ mixed(i) >> 15).wrapping_mul(0x85EB_CA6B) as i32 as f32 * 2f32.powi(-31))
-            .collect()
-    }
 
     #[test]
     fn every_instruction_set_has_the_inner_products() {
         let (offset, pitch) = (3, 10_007);
         for (rows, a, b) in [(1, 1, 1), (37, 5, 4), (1000, 4, 3), (9999, 9, 6), (4096, 2, 7)] {
-            let (v, w) = (noise(offset + a * pitch, 1), noise(offset + b * pitch, 3));
+            let buffer = |count, seed| noise(offset + count * pitch, seed).iter().map(|&v| v as f32).collect();
+            let (v, w): (Vec<f32>, Vec<f32>) = (buffer(a, 1), buffer(b, 3));
             let columns = |buffer, count| Columns { buffer, offset, pitch, count };
             with_all(|| Compare { a: columns(&v, a), b: columns(&w, b), rows });
         }

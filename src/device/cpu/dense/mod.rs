@@ -86,11 +86,11 @@ fn sum_bias<T: Scalar>(layer: &Dense, dz: &[T], vector: &mut [T], samples: usize
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     /// Numbers without a pattern, from -1 to 1.
-    fn noise(len: usize, seed: u32) -> Vec<f64> {
+    pub fn noise(len: usize, seed: u32) -> Vec<f64> {
         let mixed = |i: u32| (i + 1).wrapping_mul(seed).wrapping_mul(0x9E37_79B9);
         (0..len as u32)
             .map(|i| f64::from((mixed(i) ^ mixed(i) >> 15).wrapping_mul(0x85EB_CA6B) >> 8) * 2f64.powi(-23) - 1.0)
