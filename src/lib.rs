@@ -26,6 +26,7 @@ pub mod experiment;
 pub mod figure;
 pub mod network;
 pub mod objective;
+mod random;
 pub mod run;
 pub mod train;
 

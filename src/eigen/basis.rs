@@ -136,6 +136,15 @@ impl<D: Device> Basis<D> {
         self.len = self.locked + s.columns;
     }
 
+    /// The first vectors of a block, as many as `s` has columns, become `V s` with the columns V in `range`.
+    pub fn combine(&self, device: &D, range: Range<usize>, s: &Small, block: &mut D::Buffer) {
+        for slab in &self.slabs {
+            let rows = slab.rows.len();
+            let x = ColumnsMut { buffer: block, offset: slab.rows.start, pitch: self.dimension, count: s.columns };
+            device.combine(Combine { rows, v: Self::part(slab, &range), s: &s.data, x });
+        }
+    }
+
     /// Copies column `j` into place `at` of a block.
     pub fn copy_column(&self, device: &D, j: usize, block: &mut D::Buffer, at: usize) {
         for slab in &self.slabs {

@@ -64,6 +64,16 @@ pub(super) fn residual_norms<D: Device>(
     Ok(norms)
 }
 
+/// Euclidean norm, with sums in f64.
+pub(super) fn norm<T: Scalar>(vector: &[T]) -> f64 {
+    // Lanes, because one sum after the other waits for the one before.
+    let mut squares = [0.0; 16];
+    for part in vector.chunks(squares.len()) {
+        squares.iter_mut().zip(part).for_each(|(sum, x)| *sum += x.widen() * x.widen());
+    }
+    squares.iter().sum::<f64>().sqrt()
+}
+
 /// `max |X^T X - I|`, with sums in f64.
 pub(super) fn orthogonality<T: Scalar>(vectors: &[&[T]]) -> f64 {
     let (count, len) = (vectors.len(), vectors.first().map_or(0, |v| v.len()));
@@ -78,6 +88,12 @@ pub(super) fn orthogonality<T: Scalar>(vectors: &[&[T]]) -> f64 {
     (0..count).flat_map(|i| (0..=i).map(move |j| (i, j))).map(defect).fold(0.0, f64::max)
 }
 
+/// Whether the residual of a pair meets the tolerance.
+pub(super) fn met(residual: f64, value: f64, tolerance: f64, norm: f64) -> bool {
+    // Written so that a NaN does not.
+    residual <= RESIDUAL_SLACK * target(tolerance, value, norm)
+}
+
 /// Sets status and bounds of ascending pairs by their residuals.
 pub(super) fn assess<T>(
     mut pairs: Vec<&mut Eigenpair<T>>,
@@ -88,9 +104,7 @@ pub(super) fn assess<T>(
 ) {
     let known: Vec<(f64, f64)> = pairs.iter().map(|p| (p.value, p.residual)).collect();
     for (pair, bounds) in pairs.iter_mut().zip(bounds(&known, ritz_values)) {
-        // Written so that a NaN is not converged.
-        let met = pair.residual <= RESIDUAL_SLACK * target(tolerance, pair.value, norm);
-        pair.status = match (met, reached) {
+        pair.status = match (met(pair.residual, pair.value, tolerance, norm), reached) {
             (true, _) => Status::Converged,
             (false, true) => Status::NoiseFloor,
             (false, false) => Status::BudgetSpent,

@@ -263,19 +263,34 @@ impl<D: Device> BlockLanczos<D> {
             Small::from_fn(indices.len(), indices.len(), |i, j| if i == j { eigen.values[indices[i]] } else { 0.0 });
     }
 
-    /// Locks the Ritz vectors at `indices` behind those that are locked already, and forgets the rest.
-    pub fn lock(&mut self, device: &D, eigen: &SymmetricEigen, indices: &[usize]) {
+    /// Locks the Ritz vectors at `indices` behind those that are locked already, and forgets the rest. Returns how the next
+    /// block couples to them (b, indices).
+    pub fn lock(&mut self, device: &D, eigen: &SymmetricEigen, indices: &[usize]) -> Small {
         self.restart(device, eigen, indices);
         self.basis.lock(self.basis.len());
         self.projected = Small::zeros(0, 0);
-        self.coupling = Small::zeros(self.block, 0);
+        std::mem::replace(&mut self.coupling, Small::zeros(self.block, 0))
     }
+}
+
+/// The least and the largest component, of which one is zero if all are of one sign.
+fn extremes<T: Scalar>(vector: &[T]) -> (T, T) {
+    // Lanes, because one comparison after the other waits for the one before.
+    const LANES: usize = 32;
+    let (mut low, mut high) = ([T::zero(); LANES], [T::zero(); LANES]);
+    for part in vector.chunks(LANES) {
+        for ((low, high), &v) in low.iter_mut().zip(&mut high).zip(part) {
+            *low = if v < *low { v } else { *low };
+            *high = if v > *high { v } else { *high };
+        }
+    }
+    (low.into_iter().fold(T::zero(), T::min), high.into_iter().fold(T::zero(), T::max))
 }
 
 /// Restores the sign convention: the component of largest magnitude is positive.
 pub(super) fn fix_sign<T: Scalar>(vector: &mut [T]) {
-    let largest = vector.iter().fold(T::zero(), |m, &v| if v.abs() > m.abs() { v } else { m });
-    if largest < T::zero() {
+    let (low, high) = extremes(vector);
+    if -low > high {
         vector.iter_mut().for_each(|v| *v = -*v);
     }
 }

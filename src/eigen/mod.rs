@@ -7,8 +7,8 @@
 //! The basis is in the device's precision; the projected problem, all sums over blocks of rows and every decision are in
 //! f64 on the host. The recurrence, the orthogonalisation, the convergence test and the certification are separate.
 //!
-//! What is returned is certified: every pair carries the residual of a fresh product, bounds that follow from it and a
-//! status, and a *guard* looks for missed pairs with a fresh random block orthogonal to what was found. A Ritz value of it
+//! What is returned is certified: every pair carries the residual of a fresh product (or a bound of it, from fresh products with
+//! random combinations of all pairs: [`Residuals::Bounded`]), bounds that follow from it and a status, and a *guard* looks for missed pairs with a fresh random block orthogonal to what was found. A Ritz value of it
 //! beyond the returned ones proves a miss; the solve then goes on until the pair has joined the others.
 
 mod basis;
@@ -18,6 +18,7 @@ mod convergence;
 mod dense;
 mod lanczos;
 mod orthogonalize;
+mod sketch;
 mod solve;
 #[cfg(test)]
 mod testing;
@@ -27,7 +28,9 @@ pub use calibrate::choose_block;
 pub use certify::residuals;
 pub use dense::{SymmetricEigen, symmetric_eigen};
 pub use solve::{resume, solve};
-pub use types::{Eigenpair, Guard, Monitor, NoMonitor, Options, Phase, Progress, Solution, SolverState, Status};
+pub use types::{
+    Eigenpair, Guard, Monitor, NoMonitor, Options, Phase, Progress, Residuals, Solution, SolverState, Status,
+};
 
 use crate::Result;
 use crate::device::Device;

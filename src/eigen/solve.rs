@@ -1,23 +1,20 @@
-//! The eigensolve: search, lock, guard; then recompute every residual with fresh products.
+//! The eigensolve: search, lock, guard; then recompute every residual with fresh products, or bound them all with a few.
+
+mod guard;
 
 use super::SymmetricOperator;
-use super::certify::{assess, orthogonality, residual_norms};
+use super::certify::{assess, met, orthogonality, residual_norms};
 use super::convergence::{kept, norm, target, test, wanted};
-use super::dense::{Small, SymmetricEigen, symmetric_eigen};
+use super::dense::{Small, SymmetricEigen};
 use super::lanczos::{BlockLanczos, fix_sign};
 use super::orthogonalize::RandomVectors;
+use super::sketch::{COMBINATIONS, Recurrence};
 use super::types::*;
 use crate::device::Device;
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::time::Instant;
 
-/// Products of the guard: at least, and at most where it is still unclear what its outermost values tend to.
-const GUARD_PRODUCTS: (usize, usize) = (16, 32);
-/// A value of the guard counts as beyond the returned ones if it is so by this share of the operator's norm.
-const GUARD_SLACK: f64 = 1e-5;
-/// Alarms after which the guard gives up.
-const MAX_ALARMS: usize = 8;
 /// Most vectors to a block when residuals are recomputed: larger ones take memory for tangents and gain nothing.
 const VERIFIED_TOGETHER: usize = 4;
 /// Noise, over the operator's norm, that no rounding makes: the operator is not symmetric, or not a fixed function.
@@ -66,6 +63,8 @@ struct Solver<'a, D: Device, A> {
     reached: bool,
     /// Values of the locked columns, ascending.
     locked: Vec<f64>,
+    /// Bounds of their residuals, if those are not to be recomputed.
+    bounds: Vec<f64>,
     /// All Ritz values when the search ended.
     ritz_values: Vec<f64>,
     products: usize,
@@ -98,6 +97,7 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             guard_steps: 0,
             reached: false,
             locked: Vec::new(),
+            bounds: Vec::new(),
             ritz_values: Vec::new(),
             products: 0,
             guard_products: 0,
@@ -212,7 +212,10 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         if exhausted || (complete && all.iter().all(met)) {
             self.reached = true;
             self.ritz_values.clone_from(&eigen.values);
-            self.lock_wanted(eigen);
+            let coupling = self.lock_wanted(eigen);
+            if self.options.residuals == Residuals::Bounded && self.locked.len() > COMBINATIONS {
+                self.bound(&coupling)?;
+            }
             if exhausted || !self.options.guard {
                 return Ok(Some(Guard::NotNeeded));
             }
@@ -229,171 +232,74 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         self.restarts += 1;
     }
 
-    /// Replaces the basis by the wanted Ritz vectors, and locks them.
-    fn lock_wanted(&mut self, eigen: &SymmetricEigen) {
+    /// Replaces the basis by the wanted Ritz vectors, and locks them. Returns how the next block couples to them.
+    fn lock_wanted(&mut self, eigen: &SymmetricEigen) -> Small {
         let indices = wanted(self.lanczos.size(), self.options.largest, self.options.smallest);
         if self.ritz_values.is_empty() {
             self.ritz_values.clone_from(&eigen.values);
         }
         self.locked = indices.iter().map(|&i| eigen.values[i]).collect();
-        self.lanczos.lock(self.operator.device(), eigen, &indices);
+        self.lanczos.lock(self.operator.device(), eigen, &indices)
     }
 
-    /// Starts the guard, unless the space behind the locked columns holds no block.
-    fn begin_guard(&mut self) -> Result<Option<Guard>> {
-        let basis = &self.lanczos.basis;
-        let room = basis.capacity().min(self.operator.dimension()) - basis.locked();
-        if room < 3 * self.options.block {
-            return Ok(Some(Guard::NotNeeded));
-        }
-        self.phase = Phase::Guard;
-        self.guard_steps = 0;
-        self.lanczos.draw_next(self.operator.device())?;
-        Ok(None)
-    }
-
-    /// The innermost returned values of both ends, with the guard's slack: nothing may lie beyond.
-    fn thresholds(&self) -> (f64, f64) {
-        let Options { largest, smallest, .. } = self.options;
-        let slack = GUARD_SLACK * self.norm;
-        let count = self.locked.len();
-        let low = if smallest > 0 { self.locked[smallest.min(count) - 1] - slack } else { f64::NEG_INFINITY };
-        let high = if largest > 0 { self.locked[count - largest.min(count)] + slack } else { f64::INFINITY };
-        (low, high)
-    }
-
-    /// Whether the eigenvalues that the outermost Ritz values are near lie inside the thresholds.
-    fn tends_inside(&self, eigen: &SymmetricEigen, residuals: &[f64]) -> bool {
-        let (low, high) = self.thresholds();
-        let last = residuals.len() - 1;
-        eigen.values[0] - residuals[0] >= low && eigen.values[last] + residuals[last] <= high
-    }
-
-    /// Indices of the Ritz values beyond the returned ones: such a value proves that a pair was missed, because the
-    /// values of a compression do not leave the operator's spectrum.
-    fn beyond(&self, eigen: &SymmetricEigen) -> Vec<usize> {
-        let (low, high) = self.thresholds();
-        (0..eigen.values.len()).filter(|&i| eigen.values[i] < low || eigen.values[i] > high).collect()
-    }
-
-    /// After a step of the guard.
-    fn guard(
-        &mut self,
-        eigen: &SymmetricEigen,
-        residuals: &[f64],
-        monitor: &mut impl Monitor<D::Scalar>,
-    ) -> Result<Option<Guard>> {
-        monitor.step(&self.progress(eigen, residuals, &[], (self.options.largest, self.options.smallest)));
-        if !self.beyond(eigen).is_empty() {
-            self.alarms += 1;
-            if self.alarms > MAX_ALARMS {
-                return Ok(Some(Guard::NotFinished));
-            }
-            log::info!("a missed pair shows beyond the found ones; the solve goes on");
-            self.phase = Phase::Hunt;
-            return self.hunt(eigen, residuals, monitor);
-        }
-        let products = self.guard_steps * self.options.block;
-        let settled = products >= GUARD_PRODUCTS.0 && self.tends_inside(eigen, residuals);
-        if settled || products >= GUARD_PRODUCTS.1 || !self.lanczos.has_room() {
-            return Ok(Some(Guard::Silent));
-        }
-        self.make_room(eigen);
-        Ok(None)
-    }
-
-    /// Restarts behind the locked columns if the next block would not fit.
-    fn make_room(&mut self, eigen: &SymmetricEigen) {
-        let (k, block) = (self.lanczos.size(), self.options.block);
-        let room = self.lanczos.basis.capacity() - self.lanczos.basis.locked();
-        if k + block > room {
-            let (ends, most) = (self.beyond(eigen).len().max(1), room - block);
-            let mut indices = kept(k, ends, ends, block, room);
-            indices.truncate(most);
-            self.restart(eigen, &indices);
-        }
-    }
-
-    /// After a step towards a missed pair: once it has converged, it joins the others and the guard begins anew.
-    fn hunt(
-        &mut self,
-        eigen: &SymmetricEigen,
-        residuals: &[f64],
-        monitor: &mut impl Monitor<D::Scalar>,
-    ) -> Result<Option<Guard>> {
-        let beyond = self.beyond(eigen);
-        let met = test(self.options.tolerance, eigen, residuals, &beyond, self.norm);
-        monitor.step(&self.progress(eigen, residuals, &beyond, (self.options.largest, self.options.smallest)));
-        let noise = self.lanczos.noise();
-        let at_floor = beyond.iter().all(|&i| residuals[i] <= noise);
-        if met < beyond.len() && !at_floor && self.lanczos.has_room() {
-            self.make_room(eigen);
-            return Ok(None);
-        }
-        let room = self.lanczos.basis.capacity() - self.lanczos.basis.locked();
-        let joining = &beyond[..beyond.len().min(room)];
-        self.lanczos.lock(self.operator.device(), eigen, joining);
-        self.join()?;
-        self.begin_guard()
-    }
-
-    /// Rayleigh and Ritz over all locked columns, by fresh products: keeps the wanted ones.
-    fn join(&mut self) -> Result<()> {
-        let count = self.lanczos.basis.locked();
-        self.lanczos.basis.lock(0);
-        let mut projected = Small::zeros(count, count);
-        self.each_group(count, |solver, first, _, images, width| {
-            let all = 0..solver.lanczos.basis.len();
-            let columns = solver.lanczos.basis.gram(solver.operator.device(), all, images, width)?;
-            (0..count).for_each(|i| (0..width).for_each(|j| projected.set(i, first + j, columns.at(i, j))));
-            Ok(())
-        })?;
-        let eigen = symmetric_eigen(count, |i, j| 0.5 * (projected.at(i, j) + projected.at(j, i)))?;
-        let indices = wanted(count, self.options.largest, self.options.smallest);
-        let s = Small::from_fn(count, indices.len(), |i, j| eigen.vectors[indices[j]][i]);
-        self.lanczos.basis.restart(self.operator.device(), &s);
-        self.lanczos.basis.lock(indices.len());
-        self.locked = indices.iter().map(|&i| eigen.values[i]).collect();
-        self.ritz_values.extend(&eigen.values);
-        self.ritz_values.sort_by(f64::total_cmp);
+    /// Bounds the residuals of the locked columns, which the next block couples to: what the recurrence says of each, and what it does
+    /// not know of any.
+    fn bound(&mut self, coupling: &Small) -> Result<()> {
+        let columns = 0..self.locked.len();
+        let (basis, next, values) = (&self.lanczos.basis, &self.lanczos.next, &self.locked);
+        let pairs = Recurrence { basis, columns: columns.clone(), values, next, coupling };
+        let defect = pairs.defect(self.operator, self.options.seed)?;
+        self.verification_products += COMBINATIONS;
+        let known = coupling.transposed();
+        self.bounds = columns.map(|i| known.row_norm(i) + defect).collect();
         Ok(())
     }
 
-    /// Calls `f(self, first column, vectors, A vectors, width)` for the first `count` columns of the basis, group by group.
+    /// Calls `f(self, some of the columns, vectors, A vectors)` for columns of the basis, group by group.
     fn each_group(
         &mut self,
-        count: usize,
-        mut f: impl FnMut(&mut Self, usize, &D::Buffer, &mut D::Buffer, usize) -> Result<()>,
+        columns: &[usize],
+        mut f: impl FnMut(&mut Self, &[usize], &D::Buffer, &mut D::Buffer) -> Result<()>,
     ) -> Result<()> {
         let dimension = self.operator.dimension();
-        let width = VERIFIED_TOGETHER.min(self.operator.max_block()).min(count).max(1);
+        let width = VERIFIED_TOGETHER.min(self.operator.max_block()).min(columns.len()).max(1);
         let mut vectors = self.operator.device().zeros(width * dimension)?;
         let mut images = self.operator.device().zeros(width * dimension)?;
-        for first in (0..count).step_by(width) {
-            let width = width.min(count - first);
-            for j in 0..width {
-                self.lanczos.basis.copy_column(self.operator.device(), first + j, &mut vectors, j);
+        for group in columns.chunks(width) {
+            for (j, &column) in group.iter().enumerate() {
+                self.lanczos.basis.copy_column(self.operator.device(), column, &mut vectors, j);
             }
-            self.operator.apply(width, &vectors, &mut images)?;
-            self.verification_products += width;
-            f(self, first, &vectors, &mut images, width)?;
+            self.operator.apply(group.len(), &vectors, &mut images)?;
+            self.verification_products += group.len();
+            f(self, group, &vectors, &mut images)?;
         }
         Ok(())
     }
 
-    /// The locked pairs, with residuals from fresh products and all that follows from them.
+    /// The locked pairs, with their residuals and all that follows from them.
     fn verify(mut self, guard: Guard) -> Result<Solution<D::Scalar>> {
         let (count, dimension) = (self.locked.len(), self.operator.dimension());
-        let mut residuals = Vec::with_capacity(count);
-        let mut vectors: Vec<Vec<D::Scalar>> = Vec::with_capacity(count);
-        self.each_group(count, |solver, first, block, images, width| {
-            let values = &solver.locked[first..first + width];
-            residuals.extend(residual_norms(solver.operator.device(), block, images, values, dimension)?);
-            for j in 0..width {
-                vectors.push(solver.operator.device().read(block, j * dimension..(j + 1) * dimension)?);
-            }
+        let (tolerance, norm, reached) = (self.options.tolerance, self.norm, self.reached);
+        let (mut residuals, kind) = match std::mem::take(&mut self.bounds) {
+            none if none.is_empty() => (vec![f64::INFINITY; count], Residuals::Recomputed),
+            bounds => (bounds, Residuals::Bounded),
+        };
+        // All that have no bound, and those whose bound is too high to tell.
+        let open = |&i: &usize| !met(residuals[i], self.locked[i], tolerance, norm);
+        let open: Vec<usize> = (0..count).filter(open).collect();
+        self.each_group(&open, |solver, group, vectors, images| {
+            let values: Vec<f64> = group.iter().map(|&i| solver.locked[i]).collect();
+            let found = residual_norms(solver.operator.device(), vectors, images, &values, dimension)?;
+            group.iter().zip(found).for_each(|(&i, residual)| residuals[i] = residual);
             Ok(())
         })?;
+        let device = self.operator.device();
+        let mut column = device.zeros(dimension)?;
+        let mut vector = |j: usize| {
+            self.lanczos.basis.copy_column(device, j, &mut column, 0);
+            device.read(&column, 0..dimension)
+        };
+        let mut vectors: Vec<Vec<D::Scalar>> = (0..count).map(&mut vector).collect::<Result<_>>()?;
         vectors.par_iter_mut().for_each(|vector| fix_sign(vector));
         let orthogonality = orthogonality(&vectors.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let pair = |((&value, residual), vector): ((&f64, f64), Vec<D::Scalar>)| Eigenpair {
@@ -406,7 +312,6 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             cluster: None,
         };
         let mut pairs: Vec<_> = self.locked.iter().zip(residuals).zip(vectors).map(pair).collect();
-        let (tolerance, norm, reached) = (self.options.tolerance, self.norm, self.reached);
         assess(pairs.iter_mut().collect(), tolerance, norm, reached, &self.ritz_values);
         let noise = self.lanczos.noise();
         let (smallest, largest) = ends(pairs, self.options.largest, self.options.smallest);
@@ -417,6 +322,7 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             products: self.products - self.guard_products,
             guard_products: self.guard_products,
             verification_products: self.verification_products,
+            residuals: kind,
             guard,
             alarms: self.alarms,
             restarts: self.restarts,
@@ -445,6 +351,7 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             coupling: lanczos.coupling.data.clone(),
             noise: lanczos.noise.clone(),
             locked: self.locked.clone(),
+            bounds: self.bounds.clone(),
             ritz_values: self.ritz_values.clone(),
             scale: lanczos.scale,
             norm: self.norm,
@@ -467,7 +374,8 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             && state.next.len() == block * dimension
             && state.projected.len() == size * size
             && state.coupling.len() == block * size
-            && columns <= lanczos.basis.capacity();
+            && columns <= lanczos.basis.capacity()
+            && (state.bounds.is_empty() || state.bounds.len() == state.locked.len());
         if !fits {
             return Err(Error::Usage("the saved state belongs to a solve of another size or other options".into()));
         }
@@ -485,6 +393,7 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         lanczos.random = RandomVectors::at(self.options.seed, state.random_position);
         self.norm = state.norm;
         self.locked.clone_from(&state.locked);
+        self.bounds.clone_from(&state.bounds);
         self.ritz_values.clone_from(&state.ritz_values);
         (self.phase, self.guard_steps, self.reached) = (state.phase, state.guard_steps, state.reached);
         [self.products, self.guard_products, self.verification_products, self.restarts, self.alarms] = state.counters;

@@ -102,6 +102,7 @@ impl SpectraConfiguration {
             max_seconds: None,
             guard: self.guard,
             seed: self.seed,
+            residuals: eigen::Residuals::Recomputed,
         }
     }
 }

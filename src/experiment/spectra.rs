@@ -5,7 +5,8 @@ use crate::data::Samples;
 use crate::device::cpu::CpuDevice;
 use crate::device::{Device, Scalar};
 use crate::eigen::{
-    self, Eigenpair, Monitor, Options, Phase, Solution, SolverState, SymmetricOperator, choose_block, resume, solve,
+    self, Eigenpair, Monitor, Options, Phase, Residuals, Solution, SolverState, SymmetricOperator, choose_block,
+    resume, solve,
 };
 use crate::figure::End;
 use crate::network::Network;
@@ -135,6 +136,8 @@ impl<T: Scalar> Spectrum<T> {
         file.note("hvps", self.solution.products);
         file.note("guard_hvps", self.solution.guard_products);
         file.note("verification_hvps", self.solution.verification_products);
+        let bounded = self.solution.residuals == Residuals::Bounded;
+        file.note("residuals_are", if bounded { "bounds" } else { "recomputed" });
         file.note("guard", serde_json::to_string(&self.solution.guard).expect("a word").replace('"', ""));
         file.note("loss", self.evaluation.loss);
         file.note("accuracy", self.evaluation.accuracy);

@@ -2,9 +2,9 @@
 
 use super::Network;
 use crate::Error;
-use rand::{Rng, SeedableRng};
+use crate::random::{normal, uniform};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use std::f64::consts::TAU;
 
 /// How a network starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,17 +40,6 @@ impl std::fmt::Display for Init {
             Self::TruncatedNormal => "truncated-normal",
         })
     }
-}
-
-/// Uniform on [0, 1), 53 bits.
-fn uniform(rng: &mut ChaCha8Rng) -> f64 {
-    (rng.next_u64() >> 11) as f64 * 2f64.powi(-53)
-}
-
-/// Standard normal, by Box and Muller.
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    let radius = (-2.0 * (1.0 - uniform(rng)).ln()).sqrt();
-    radius * (TAU * uniform(rng)).cos()
 }
 
 impl Init {

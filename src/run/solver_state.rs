@@ -28,6 +28,7 @@ where
         ("coupling", &state.coupling),
         ("noise", &state.noise),
         ("locked", &state.locked),
+        ("bounds", &state.bounds),
         ("ritz_values", &state.ritz_values),
         ("scale", &vec![state.scale, state.norm]),
     ] {
@@ -72,6 +73,8 @@ pub fn read_state<T: Scalar>(path: &Path, fingerprint: &str) -> Result<SolverSta
         coupling: wide("coupling")?,
         noise: wide("noise")?,
         locked: wide("locked")?,
+        // Older files have none.
+        bounds: file.tensors.get("bounds").map_or_else(Vec::new, |bounds| bounds.data.to_f64()),
         ritz_values: wide("ritz_values")?,
         scale,
         norm,

@@ -6,11 +6,12 @@ use eigenscope::Result;
 use eigenscope::device::cpu::CpuDevice;
 use eigenscope::device::{Device, Scalar};
 use eigenscope::eigen::{
-    Guard, Monitor, NoMonitor, Options, Phase, Progress, Solution, SolverState, Status, SymmetricOperator, resume,
-    solve, symmetric_eigen,
+    Guard, Monitor, NoMonitor, Options, Phase, Progress, Residuals, Solution, SolverState, Status, SymmetricOperator,
+    resume, solve, symmetric_eigen,
 };
 use eigenscope::network::Network;
 use eigenscope::objective::Objective;
+use eigenscope::run::{read_state, write_state};
 use eigenscope::train::{Schedule, Trainer, TrainerState};
 
 /// A diagonal matrix.
@@ -59,6 +60,11 @@ impl<T: Scalar> SymmetricOperator<CpuDevice<T>> for Diagonal<T> {
                 Fault::Triangular(size) => {
                     (1..d).for_each(|i| p[i - 1] = T::from_f64(p[i - 1].widen() + size * v[i].widen()));
                 }
+                Fault::Late(calls, size) => {
+                    if self.calls > calls {
+                        p.iter_mut().zip(v).for_each(|(p, v)| *p = T::from_f64(p.widen() + size * v.widen()));
+                    }
+                }
                 Fault::Noisy(size) | Fault::Fickle(size) => {
                     // The same vector gives the same noise, unless the operator is fickle.
                     let mut seed = v[0].widen().to_bits() ^ v[d / 2].widen().to_bits();
@@ -85,6 +91,8 @@ enum Fault {
     Triangular(f64),
     Noisy(f64),
     Fickle(f64),
+    /// After so many calls, a multiple of the vector.
+    Late(u64, f64),
 }
 
 fn solve_diagonal<T: Scalar>(entries: &[f64], options: &Options) -> Solution<T> {
@@ -411,6 +419,78 @@ fn a_solve_goes_on_from_any_step_to_the_same_bits() {
     solve(&mut Diagonal::new(&entries), &other, &mut keeper).unwrap();
     let state: SolverState<f64> = keeper.kept.unwrap();
     assert!(resume(&mut Diagonal::new(&entries), &options, &state, &mut NoMonitor).is_err());
+}
+
+#[test]
+fn bounds_of_residuals_take_few_products() {
+    /// Bounds are at most `rounding` too high, and take `most` products.
+    fn check<T: Scalar>(rounding: f64, most: usize) {
+        let entries = hessian_like(4000);
+        let options = Options { largest: 20, smallest: 10, guard: false, block: 1, ..Options::default() };
+        let recomputed = solve_diagonal::<T>(&entries, &options);
+        let options = Options { residuals: Residuals::Bounded, ..options };
+        let bounded = solve_diagonal::<T>(&entries, &options);
+        assert_eq!((recomputed.residuals, recomputed.verification_products), (Residuals::Recomputed, 30));
+        assert_eq!((bounded.residuals, bounded.converged()), (Residuals::Bounded, 30));
+        // With f32 the outliers' rounding is near the innermost pairs' tolerance: a bound may be too high, and its pair recomputed.
+        assert!((4..=most).contains(&bounded.verification_products), "{} products", bounded.verification_products);
+        for (pair, other) in bounded.descending().zip(recomputed.descending()) {
+            assert_eq!(pair.value.to_bits(), other.value.to_bits());
+            let exact = norm(pair.vector.iter().zip(&entries).map(|(v, e)| v.widen() * (e - pair.value)));
+            let excess = pair.residual - exact;
+            assert!(excess >= -1e-6 * exact && excess <= rounding, "{} is no bound of {exact}", pair.residual);
+        }
+        // Whatever is wrong with the pairs shows, though the recurrence knows nothing of it.
+        for size in [1e-2, 0.5] {
+            let mut operator = Diagonal::<T>::new(&entries);
+            operator.fault = Fault::Late(bounded.products as u64, size);
+            let faulty = solve(&mut operator, &options, &mut NoMonitor).unwrap();
+            assert!(faulty.converged() < 30 && faulty.verification_products > most);
+            for pair in faulty.descending() {
+                let is_met = pair.residual <= 1.05e-3 * pair.value.abs();
+                assert!(pair.residual >= 0.999 * size, "{} for {size}", pair.residual);
+                assert_eq!(pair.status, if is_met { Status::Converged } else { Status::NoiseFloor });
+            }
+        }
+    }
+    check::<f64>(1e-9, 4);
+    check::<f32>(1e-2, 6);
+}
+
+#[test]
+fn bounds_are_kept_with_a_state_and_dropped_with_a_missed_pair() {
+    let bounded = Options {
+        largest: 20,
+        smallest: 6,
+        tolerance: 1e-4,
+        block: 1,
+        residuals: Residuals::Bounded,
+        ..Options::default()
+    };
+    let residuals = |s: &Solution<f64>| -> Vec<u64> { s.descending().map(|p| p.residual.to_bits()).collect() };
+    let entries = r20k(1);
+    let reference = solve_diagonal::<f64>(&entries, &bounded);
+    assert_eq!((reference.residuals, reference.verification_products), (Residuals::Bounded, 4));
+    let mut keeper: Keeper<f64> = Keeper { at: reference.products + 4, kept: None, phases: vec![] };
+    solve(&mut Diagonal::new(&entries), &bounded, &mut keeper).unwrap();
+    let state = keeper.kept.expect("the state was wanted");
+    assert_eq!((state.phase, state.bounds.len()), (Phase::Guard, 26));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    write_state(&path, &state, "it").unwrap();
+    let state = read_state(&path, "it").unwrap();
+    let resumed = resume(&mut Diagonal::new(&entries), &bounded, &state, &mut NoMonitor).unwrap();
+    assert!(residuals(&resumed) == residuals(&reference) && resumed.residuals == Residuals::Bounded);
+
+    let entries = r20k(3);
+    let joined = solve_diagonal::<f64>(&entries, &bounded);
+    assert!(joined.alarms > 0 && joined.residuals == Residuals::Recomputed);
+    assert_ends(&joined, &entries, 1e-6);
+    let plain = solve_diagonal::<f64>(&entries, &Options { residuals: Residuals::Recomputed, ..bounded.clone() });
+    assert!(residuals(&joined) == residuals(&plain));
+    // Four pairs or fewer are recomputed: it takes no more products.
+    let few = solve_diagonal::<f64>(&entries, &Options { largest: 3, smallest: 1, guard: false, ..bounded });
+    assert_eq!((few.residuals, few.verification_products), (Residuals::Recomputed, 4));
 }
 
 #[test]

@@ -234,6 +234,9 @@ fn a_budget_a_judge_and_an_automatic_block() {
     let cut = spectrum(&["--max-hvps", "16", "--tolerance", "1e-5"]);
     assert!(cut["hvps"].as_u64().unwrap() <= 16 && statuses(&cut).contains(&"budget-spent".into()));
     assert_eq!(cut["guard"], "not-finished");
+    let sketched = spectrum(&["--certify", "sketch"]);
+    assert_eq!((sketched["certified"].as_str(), sketched["verification_hvps"].as_u64()), (Some("sketch"), Some(4)));
+    assert!(statuses(&sketched).iter().all(|s| s == "converged"), "{sketched}");
     let judged = spectrum(&["--certify", "f64", "--block", "auto"]);
     assert_eq!(judged["certified"], "f64");
     assert!([1, 2].contains(&judged["block"].as_u64().unwrap()));
