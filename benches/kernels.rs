@@ -33,6 +33,11 @@ fn dense(layer: usize) -> Dense {
     d
 }
 
+/// Room for route codes.
+fn codes(len: usize) -> <Cpu as Device>::Codes {
+    Cpu::new().codes(len).expect("the CPU has room")
+}
+
 /// What the layer sees in a forward pass over MNIST; for the layer after the last, the logits.
 fn inputs(layer: usize) -> Vec<f32> {
     let samples = Dataset::mnist_embedded().and_then(|data| data.train.first(SAMPLES)).expect("MNIST is embedded");
@@ -42,7 +47,7 @@ fn inputs(layer: usize) -> Vec<f32> {
         let (samples, theta) = (SAMPLES, &parameters(1));
         match layer {
             Layer::Conv(c) => {
-                let route = &mut vec![0; after.len()];
+                let route = &mut codes(after.len());
                 Cpu::new().conv_forward(c, ConvForward { samples, theta, x: &x, p: &mut after, route });
             }
             Layer::Dense(d) => Cpu::new().dense_forward(d, DenseForward { samples, theta, x: &x, y: &mut after }),
@@ -69,7 +74,7 @@ struct ConvCase {
     x: Vec<f32>,
     tx: Vec<f32>,
     p: Vec<f32>,
-    route: Vec<u8>,
+    route: <Cpu as Device>::Codes,
     dp: Vec<f32>,
     tdp: Vec<f32>,
 }
@@ -84,7 +89,7 @@ impl ConvCase {
             x: inputs(layer),
             tx: noise(directions * input, 2),
             p: vec![0.0; output],
-            route: vec![0; output],
+            route: codes(output),
             dp: noise(output, 3),
             tdp: noise(directions * output, 4),
             c,

@@ -479,6 +479,8 @@ pub trait Device: Sync {
     type Buffer: Send + Sync;
     /// An array of small codes: routes and labels.
     type Codes: Send + Sync;
+    /// Bytes that a route code takes, with what the kernels keep of it.
+    const CODE_BYTES: usize;
 
     /// Name, precision and driver in one line, for logs and run records.
     fn description(&self) -> String;

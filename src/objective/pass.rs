@@ -39,11 +39,11 @@ impl<D: Device> Primal<D> {
         })
     }
 
-    /// Bytes of one sample, with codes as the GPU stores them.
+    /// Bytes of one sample.
     pub fn bytes_per_sample(network: &Network) -> usize {
         let scalars: usize = network.layers().iter().map(|l| 2 * l.output_len()).sum();
         let codes: usize = network.layers().iter().filter(|l| matches!(l, Layer::Conv(_))).map(Layer::output_len).sum();
-        (scalars + network.classes() + 1) * size_of::<D::Scalar>() + codes * size_of::<u32>()
+        (scalars + network.classes() + 1) * size_of::<D::Scalar>() + codes * D::CODE_BYTES
     }
 
     /// Computes the outputs, the losses and `r`.

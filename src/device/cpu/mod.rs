@@ -18,6 +18,7 @@ mod transpose;
 mod vectors;
 
 use super::*;
+pub use conv::Codes;
 use std::marker::PhantomData;
 
 /// The CPU as a device computing in `T`.
@@ -36,7 +37,8 @@ impl<T: Scalar> CpuDevice<T> {
 impl<T: Scalar> Device for CpuDevice<T> {
     type Scalar = T;
     type Buffer = Vec<T>;
-    type Codes = Vec<u8>;
+    type Codes = Codes;
+    const CODE_BYTES: usize = Codes::BYTES;
 
     fn description(&self) -> String {
         format!("CPU, f{}, {} threads", 8 * size_of::<T>(), rayon::current_num_threads())
@@ -55,16 +57,16 @@ impl<T: Scalar> Device for CpuDevice<T> {
             .map_err(|()| crate::Error::Device(format!("the CPU has no {} MiB to spare", (len * size_of::<T>()) >> 20)))
     }
 
-    fn codes(&self, len: usize) -> Result<Vec<u8>> {
-        Ok(vec![0; len])
+    fn codes(&self, len: usize) -> Result<Codes> {
+        Ok(Codes::new(vec![0; len]))
     }
 
     fn write(&self, buffer: &mut Vec<T>, offset: usize, values: &[T]) {
         vectors::copy(values, &mut buffer[offset..offset + values.len()]);
     }
 
-    fn write_codes(&self, codes: &mut Vec<u8>, values: &[u8]) {
-        codes[..values.len()].copy_from_slice(values);
+    fn write_codes(&self, codes: &mut Codes, values: &[u8]) {
+        codes.write()[..values.len()].copy_from_slice(values);
     }
 
     fn read(&self, buffer: &Vec<T>, range: Range<usize>) -> Result<Vec<T>> {
@@ -73,7 +75,7 @@ impl<T: Scalar> Device for CpuDevice<T> {
         Ok(values)
     }
 
-    fn read_codes(&self, codes: &Vec<u8>, len: usize) -> Result<Vec<u8>> {
+    fn read_codes(&self, codes: &Codes, len: usize) -> Result<Vec<u8>> {
         Ok(codes[..len].to_vec())
     }
 

@@ -157,6 +157,7 @@ impl Device for GpuDevice {
     type Scalar = f32;
     type Buffer = Buffer;
     type Codes = Codes;
+    const CODE_BYTES: usize = size_of::<u32>();
 
     fn description(&self) -> String {
         let a = &self.description;

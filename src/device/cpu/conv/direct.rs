@@ -36,7 +36,7 @@ pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, CpuDevice<T>>) 
     let arch = arch();
     let (input_len, len) = (c.input_len(), c.output_len());
     let outputs = call.p[..call.samples * len].par_chunks_mut(GROUP * len);
-    let routes = call.route[..call.samples * len].par_chunks_mut(GROUP * len);
+    let routes = call.route.write()[..call.samples * len].par_chunks_mut(GROUP * len);
     let inputs = call.x[..call.samples * input_len].par_chunks(GROUP * input_len);
     with_arena(|arena| {
         let weights = shape.pack_weights(arena, c, &call.theta[c.weight..c.weight + c.weight_len()]);

@@ -110,7 +110,7 @@ pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, Cpu<T>>) {
     let (w, b) = tensors(c, call.theta, 0);
     let (area, len) = (c.height * c.width, c.output_len());
     let outputs = call.p[..call.samples * len].par_chunks_mut(GROUP * len);
-    let routes = call.route[..call.samples * len].par_chunks_mut(GROUP * len);
+    let routes = call.route.write()[..call.samples * len].par_chunks_mut(GROUP * len);
     let inputs = call.x[..call.samples * c.input_len()].par_chunks(GROUP * c.input_len());
     (outputs, routes, inputs).into_par_iter().for_each(|(p, route, x)| {
         with_arena(|arena| {

@@ -1,20 +1,18 @@
-//! What the routed kernels work on: zero-bordered images and weights in lines of channels, and lists of live outputs.
+//! What the routed kernels work on: zero-bordered images and weights in lines of channels.
 
-use super::{WORD, bits};
+use crate::device::Scalar;
 use crate::device::cpu::arena::zeros;
 use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::cpu::transpose::{to_channels, to_pixels};
-use crate::device::{DEAD, Scalar};
 use crate::network::Conv;
 use bumpalo::Bump;
-use bumpalo::collections::Vec;
 use pulp::{Simd, WithSimd};
 
 /// Sizes of the packed arrays, counted in lines.
 ///
 /// A first layer with one or three channels would leave its lines nearly empty. It is *unfolded*: every tap of every channel
 /// becomes a channel of its own, shifted, and the convolution one of kernel 1, whose weights lie in memory as before.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Layout {
     /// Side of the kernel that the packed arrays are for.
     pub kernel: usize,
@@ -207,134 +205,6 @@ impl<T: Scalar> WithSimd for Unpack<'_, T> {
             for y in 0..c.height {
                 let start = block * layout.plane + (y + pad) * layout.row + pad;
                 to_channels(simd, &image[start..start + c.width], &mut channels[y * c.width..], area);
-            }
-        }
-    }
-}
-
-/// A bit for each of up to [`WORD`] codes, set where an output is live.
-fn live_bits(codes: &[u8]) -> u64 {
-    const {
-        assert!(DEAD == 4, "a bit of its own");
-    }
-    bits(codes, |code| !code >> 2)
-}
-
-/// The live outputs of one sample, listed by channel, and the same by position.
-pub struct Routes<'a> {
-    /// Channel `oc`'s outputs are entries `starts[oc]..starts[oc + 1]`.
-    pub starts: Vec<'a, usize>,
-    /// Index of each entry in the sample's pooled outputs.
-    pub outputs: Vec<'a, u32>,
-    /// First line, in a block's plane, of the patch that each entry's routed position sees.
-    pub patches: Vec<'a, u32>,
-    /// No patch is larger.
-    pub last_patch: u32,
-    /// Positions that some output was routed to: (patch, end of its entries in `members`).
-    pub positions: Vec<'a, (usize, usize)>,
-    /// Channels of those outputs, position after position.
-    pub members: Vec<'a, u32>,
-    /// Index of each member in the sample's pooled outputs.
-    pub member_outputs: Vec<'a, u32>,
-    /// First line of each window of a channel.
-    windows: Vec<'a, u32>,
-    /// Scratch of the counting sort: entries of each position, then where its next one goes.
-    counts: Vec<'a, usize>,
-}
-
-impl<'a> Routes<'a> {
-    /// Lists in an arena, with room for all outputs.
-    pub fn new(arena: &'a Bump, c: &Conv, layout: &Layout) -> Self {
-        let outputs = || Vec::with_capacity_in(c.output_len(), arena);
-        let (height, width) = (c.pooled_height(), c.pooled_width());
-        let mut windows = Vec::with_capacity_in(height * width, arena);
-        windows.extend((0..height).flat_map(|y| (0..width).map(move |x| (2 * (y * layout.row + x)) as u32)));
-        Self {
-            starts: Vec::with_capacity_in(c.out_channels + 1, arena),
-            outputs: outputs(),
-            patches: outputs(),
-            last_patch: windows.last().map_or(0, |last| last + layout.row as u32 + 1),
-            positions: Vec::with_capacity_in(c.output_len().min(layout.plane), arena),
-            members: outputs(),
-            member_outputs: outputs(),
-            windows,
-            counts: Vec::with_capacity_in(layout.plane + 2, arena),
-        }
-    }
-
-    /// Lists the outputs that `route` (OC, H/2, W/2) says are live.
-    pub fn list(&mut self, layout: &Layout, route: &[u8]) {
-        self.starts.clear();
-        self.starts.push(0);
-        self.outputs.resize(route.len(), 0);
-        self.patches.resize(route.len(), 0);
-        // Where a code's position lies in its window.
-        let offsets = [0, 1, layout.row as u32, layout.row as u32 + 1];
-        let (outputs, patches) = (&mut self.outputs[..], &mut self.patches[..]);
-        let (mut live, mut output) = (0, 0);
-        for channel in route.chunks_exact(self.windows.len()) {
-            for (codes, windows) in channel.chunks(WORD).zip(self.windows.chunks(WORD)) {
-                // No branch can predict which outputs are live: their bits are run through instead.
-                let mut bits = live_bits(codes);
-                while bits != 0 {
-                    let at = bits.trailing_zeros();
-                    bits &= bits - 1;
-                    outputs[live] = output + at;
-                    patches[live] = windows[at as usize] + offsets[usize::from(codes[at as usize] & 3)];
-                    live += 1;
-                }
-                output += codes.len() as u32;
-            }
-            self.starts.push(live);
-        }
-        self.outputs.truncate(live);
-        self.patches.truncate(live);
-    }
-
-    /// Sorts what [`Routes::list`] listed by position.
-    pub fn sort_by_position(&mut self) {
-        self.counts.clear();
-        self.counts.resize(self.last_patch as usize + 2, 0);
-        for &patch in &self.patches {
-            self.counts[patch as usize + 1] += 1;
-        }
-        self.positions.clear();
-        let mut end = 0;
-        for (patch, count) in self.counts.iter_mut().skip(1).enumerate() {
-            let start = end;
-            end += *count;
-            if *count > 0 {
-                self.positions.push((patch, end));
-            }
-            *count = start;
-        }
-        self.members.resize(self.outputs.len(), 0);
-        self.member_outputs.resize(self.outputs.len(), 0);
-        for oc in 0..self.starts.len() - 1 {
-            for entry in self.starts[oc]..self.starts[oc + 1] {
-                let next = &mut self.counts[self.patches[entry] as usize + 1];
-                self.members[*next] = oc as u32;
-                self.member_outputs[*next] = self.outputs[entry];
-                *next += 1;
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_live_code_has_its_bit() {
-        for len in [0, 1, 7, 8, 9, 49, 63, WORD] {
-            let codes: std::vec::Vec<u8> = (0..len as u8).map(|i| i.wrapping_mul(i) % 7 % (DEAD + 1)).collect();
-            for codes in [&codes[..], &vec![DEAD; len], &vec![DEAD - 1; len]] {
-                let bits = live_bits(codes);
-                for (i, &code) in codes.iter().enumerate() {
-                    assert_eq!(bits >> i & 1 == 1, code != DEAD, "code {i} of {codes:?}");
-                }
-                assert_eq!(bits.checked_shr(len as u32).unwrap_or(0), 0, "bits beyond {len} codes");
             }
         }
     }

@@ -1,16 +1,19 @@
 //! The conv block: [`direct`] forward pass and [`routed`] tangents and adjoints where they pay, [`im2col`] and matrix
 //! products elsewhere.
 
+mod codes;
 mod coupling;
 mod direct;
 mod im2col;
 mod layout;
 mod routed;
+mod routes;
 
 use super::CpuDevice;
 use super::matrix::MatMut;
 use crate::device::{ConvBackward, ConvForward, ConvTangent, ConvTangentBackward, Scalar};
 use crate::network::Conv;
+pub use codes::Codes;
 pub(super) use coupling::coupling;
 use layout::Layout;
 use rayon::prelude::*;
@@ -116,9 +119,9 @@ mod tests {
                 x[c.input_len() / 3..c.input_len() / 2].fill(0.0);
                 let run = |kernel: fn(&Conv, ConvForward<'_, CpuDevice<f64>>)| {
                     let (mut p, mut route) =
-                        (vec![f64::NAN; samples * c.output_len()], vec![9; samples * c.output_len()]);
+                        (vec![f64::NAN; samples * c.output_len()], Codes::new(vec![9; samples * c.output_len()]));
                     kernel(&c, ConvForward { samples, theta: &theta, x: &x, p: &mut p, route: &mut route });
-                    (p, route)
+                    (p, route.to_vec())
                 };
                 let (ours, expected) = (run(direct::forward), run(im2col::forward));
                 assert_eq!(ours.1, expected.1, "routes of {c:?}");
@@ -135,7 +138,7 @@ mod tests {
             Conv { in_channels: 1, out_channels: 16, kernel: 1, height: 2, width: 4, weight: 0, bias: 16, pitch: 32 };
         let theta = [vec![1f32; 16], vec![0.0; 16]].concat();
         let x = vec![1.0, 2.0, f32::NAN, 3.0, 2.0, 2.0, 3.0, 3.0];
-        let (mut p, mut route) = (vec![0.0; 32], vec![0; 32]);
+        let (mut p, mut route) = (vec![0.0; 32], Codes::new(vec![0; 32]));
         direct::forward(&c, ConvForward { samples: 1, theta: &theta, x: &x, p: &mut p, route: &mut route });
         for channel in 0..16 {
             assert_eq!((p[2 * channel], route[2 * channel]), (2.0, 1));

@@ -13,7 +13,8 @@
 
 #![allow(clippy::needless_range_loop, reason = "index loops over registers read like the products they are")]
 
-use super::layout::{Layout, Routes};
+use super::layout::Layout;
+use super::routes::{Position, Routes, with_routes};
 use super::{GROUP, by_group, group};
 use crate::device::cpu::CpuDevice;
 use crate::device::cpu::ahead::Ahead;
@@ -25,17 +26,18 @@ use bumpalo::Bump;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 type Cpu<T> = CpuDevice<T>;
 
-/// Whether the lines of channels are full enough to be worth it.
+/// Whether the lines of channels are full enough to be worth it, and its lists can be made.
 pub(super) fn pays(c: &Conv) -> bool {
-    c.in_channels >= CHANNELS / 2
+    c.in_channels >= CHANNELS / 2 && Routes::fit(c, &Layout::new(c))
 }
 
 /// Whether the first layer's lines are full enough once it is unfolded.
 pub(super) fn unfolding_pays(c: &Conv) -> bool {
-    !pays(c) && c.patch_len() >= CHANNELS / 2
+    c.in_channels < CHANNELS / 2 && c.patch_len() >= CHANNELS / 2 && Routes::fit(c, &Layout::unfolded(c))
 }
 
 /// `K` lines from `at`, unchecked: a check for every ten multiply-adds halves the speed of the tangent.
@@ -51,7 +53,7 @@ unsafe fn run<T, const K: usize>(lines: &[Line<T>], at: usize) -> &[Line<T>; K] 
 
 /// Checks, once a kernel, that every patch of the routes lies inside a block's plane of `lines`.
 fn assert_patches_inside(layout: &Layout, routes: &Routes, kernel: usize, lines: usize) {
-    assert!(lines >= layout.plane && routes.last_patch as usize + (kernel - 1) * layout.row + kernel <= layout.plane);
+    assert!(lines >= layout.plane && routes.last_patch + (kernel - 1) * layout.row + kernel <= layout.plane);
 }
 
 /// Whether the sums of a whole patch fit in the registers.
@@ -69,7 +71,7 @@ fn per_line<T: SimdScalar, S: Simd>() -> usize {
 /// `z_k[i] += w_k . patch_i` for the outputs of every channel and `D` directions k, which share what they load of the image.
 struct Dots<'a, T, const K: usize, const D: usize> {
     layout: Layout,
-    routes: &'a Routes<'a>,
+    routes: &'a Routes,
     /// Weights, output channel first.
     weights: [&'a [Line<T>]; D],
     image: &'a [Line<T>],
@@ -87,7 +89,7 @@ impl<T: Scalar, const K: usize, const D: usize> Dots<'_, T, K, D> {
         layout: &Layout,
         weights: [&[Line<T>]; D],
         image: &[Line<T>],
-        at: &[u32],
+        at: &[u16],
     ) -> [[T; R]; D] {
         let mut sums = [[T::splat(simd, T::zero()); R]; D];
         for (block, image) in image.chunks_exact(layout.plane).enumerate() {
@@ -101,7 +103,7 @@ impl<T: Scalar, const K: usize, const D: usize> Dots<'_, T, K, D> {
                 let mut x = [w[0]; R];
                 for r in 0..R {
                     // SAFETY: `assert_patches_inside` checked the patches.
-                    x[r] = unsafe { run(image, at[r] as usize + ky * layout.row) };
+                    x[r] = unsafe { run(image, usize::from(at[r]) + ky * layout.row) };
                 }
                 for kx in 0..K {
                     for e in 0..per_line::<T, S>() {
@@ -136,13 +138,13 @@ impl<T: Scalar, const K: usize, const D: usize> WithSimd for Dots<'_, T, K, D> {
         // Block by block: one block of an image fits the first-level cache, all of them do not. But where a block is a single
         // multiply-add, summing over the lanes would cost more than it.
         let together = if K == 1 { blocks } else { 1 };
-        let mut ahead = Ahead::in_steps([self.ahead], blocks / together * (self.routes.starts.len() - 1));
+        let mut ahead = Ahead::in_steps([self.ahead], blocks / together * self.routes.channels());
         for block in (0..blocks).step_by(together) {
             let image = &self.image[block * plane..(block + together) * plane];
-            for (oc, bounds) in self.routes.starts.windows(2).enumerate() {
+            for (oc, entries) in self.routes.by_channel().enumerate() {
                 ahead.step();
                 let weights = self.weights.map(|w| &w[(oc * blocks + block) * taps..][..together * taps]);
-                let (mut first, end) = (bounds[0], bounds[1]);
+                let Range { start: mut first, end } = entries;
                 // Cut evenly.
                 let mut pieces = (end - first).div_ceil(most);
                 while pieces > 0 {
@@ -177,7 +179,7 @@ impl<T: Scalar, const K: usize, const D: usize> WithSimd for Dots<'_, T, K, D> {
 /// `dw += sum_i d[i] patch_i` for every channel.
 struct WeightSums<'a, T, const K: usize> {
     layout: Layout,
-    routes: &'a Routes<'a>,
+    routes: &'a Routes,
     /// By entry of the routes.
     d: &'a [T],
     image: &'a [Line<T>],
@@ -196,14 +198,14 @@ impl<T: Scalar, const K: usize> WeightSums<'_, T, K> {
         e: usize,
         image: &[Line<T>],
         row: usize,
-        entries: impl Iterator<Item = (T, u32)>,
+        entries: impl Iterator<Item = (T, u16)>,
     ) {
         let mut sums = [[[T::splat(simd, T::zero()); E]; K]; R];
         for (d, at) in entries {
             let d = T::splat(simd, d);
             for r in 0..R {
                 // SAFETY: `assert_patches_inside` checked the patches.
-                let x = unsafe { run::<T, K>(image, at as usize + r * row) };
+                let x = unsafe { run::<T, K>(image, usize::from(at) + r * row) };
                 for kx in 0..K {
                     for v in 0..E {
                         sums[r][kx][v] = T::vfma(simd, d, T::load::<S>(&x[kx], e + v), sums[r][kx][v]);
@@ -230,14 +232,14 @@ impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Layout { blocks, plane, row, taps, .. } = self.layout;
         assert_patches_inside(&self.layout, self.routes, K, self.image.len() / blocks);
-        let mut ahead = Ahead::in_steps(self.ahead, blocks * (self.routes.starts.len() - 1));
+        let mut ahead = Ahead::in_steps(self.ahead, blocks * self.routes.channels());
         for block in 0..blocks {
             let image = &self.image[block * plane..(block + 1) * plane];
-            for (oc, bounds) in self.routes.starts.windows(2).enumerate() {
+            for (oc, entries) in self.routes.by_channel().enumerate() {
                 ahead.step();
                 let dw = &mut self.dw[(oc * blocks + block) * taps..][..taps];
-                let patches = &self.routes.patches[bounds[0]..bounds[1]];
-                let entries = self.d[bounds[0]..bounds[1]].iter().copied().zip(patches.iter().copied());
+                let patches = &self.routes.patches[entries.clone()];
+                let entries = self.d[entries].iter().copied().zip(patches.iter().copied());
                 if has_room_for_patches::<T, S>() {
                     Self::some::<S, K, 1>(simd, dw, 0, image, row, entries);
                 } else {
@@ -255,7 +257,7 @@ impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
 /// `dx[patch] += sum_c d[c] w_c` over the channels that chose the patch's position, for every position and source (d, w).
 struct InputSums<'a, T, const K: usize, const N: usize> {
     layout: Layout,
-    routes: &'a Routes<'a>,
+    routes: &'a Routes,
     /// Adjoints by member of the positions, so that they stream; weights, block and row of taps first.
     sources: [(&'a [T], &'a [Line<T>]); N],
     /// Bordered image; what falls on the border is dropped later.
@@ -265,43 +267,53 @@ struct InputSums<'a, T, const K: usize, const N: usize> {
 }
 
 impl<T: Scalar, const K: usize, const N: usize> InputSums<'_, T, K, N> {
-    /// Adds `M` sources, with `E` vectors at a time of each line of a patch's row in registers.
+    /// Adds `M` sources to some blocks, `B` of them and of each line of a patch's row `E` vectors at a time in registers.
     #[inline(always)]
-    fn add<S: Simd, const M: usize, const E: usize>(&mut self, simd: S, sources: [(&[T], &[Line<T>]); M]) {
-        let Layout { plane, row, blocks, .. } = self.layout;
-        let slice = (self.routes.starts.len() - 1) * K;
-        assert!(sources.iter().all(|(_, weights)| weights.len() == blocks * K * slice));
-        let mut ahead = Ahead::in_steps([self.ahead], blocks * K * self.routes.positions.len());
+    fn add<S: Simd, const M: usize, const B: usize, const E: usize>(
+        &mut self,
+        simd: S,
+        blocks: Range<usize>,
+        sources: [(&[T], &[Line<T>]); M],
+    ) {
+        let Layout { plane, row, .. } = self.layout;
+        let slice = self.routes.channels() * K;
+        assert!(sources.iter().all(|(_, weights)| weights.len() >= blocks.end * K * slice));
+        let mut ahead = Ahead::in_steps([self.ahead], blocks.len() / B * K * self.routes.positions.len());
         // A row of taps at a time: one row of all channels fits the first-level cache, whole patches do not.
-        for (block, ky) in (0..blocks).flat_map(|block| (0..K).map(move |ky| (block, ky))) {
-            let dx = &mut self.dx[block * plane..(block + 1) * plane];
-            let weights = (block * K + ky) * slice;
+        for (block, ky) in blocks.step_by(B).flat_map(|block| (0..K).map(move |ky| (block, ky))) {
+            let weights: [usize; B] = std::array::from_fn(|b| ((block + b) * K + ky) * slice);
             let mut first = 0;
-            for &(patch, end) in &self.routes.positions {
+            for &Position { patch, end, .. } in &self.routes.positions {
                 ahead.step();
-                let members = &self.routes.members[first..end];
-                let sources = sources.map(|(d, w)| (&d[first..end], w));
-                first = end;
-                let at = patch + ky * row;
-                let dx: &mut [Line<T>; K] = (&mut dx[at..at + K]).try_into().expect("K lines");
+                let entries = first..end as usize;
+                first = entries.end;
+                let members = &self.routes.members[entries.clone()];
+                let sources = sources.map(|(d, w)| (&d[entries.clone()], w));
+                let at = usize::from(patch) + ky * row;
                 for e in (0..per_line::<T, S>()).step_by(E) {
-                    let mut sums = [[T::splat(simd, T::zero()); E]; K];
+                    let mut sums = [[[T::splat(simd, T::zero()); E]; K]; B];
                     for (i, &oc) in members.iter().enumerate() {
                         for (d, w) in &sources {
                             let d = T::splat(simd, d[i]);
-                            // SAFETY: `oc` counts channels, and a slice holds K lines of each.
-                            let w = unsafe { run::<T, K>(w, weights + oc as usize * K) };
-                            for kx in 0..K {
-                                for v in 0..E {
-                                    sums[kx][v] = T::vfma(simd, d, T::load::<S>(&w[kx], e + v), sums[kx][v]);
+                            for b in 0..B {
+                                // SAFETY: `oc` counts channels, and a slice holds K lines of each.
+                                let w = unsafe { run::<T, K>(w, weights[b] + usize::from(oc) * K) };
+                                for kx in 0..K {
+                                    for v in 0..E {
+                                        sums[b][kx][v] = T::vfma(simd, d, T::load::<S>(&w[kx], e + v), sums[b][kx][v]);
+                                    }
                                 }
                             }
                         }
                     }
-                    for kx in 0..K {
-                        for v in 0..E {
-                            let sum = T::vadd(simd, T::load::<S>(&dx[kx], e + v), sums[kx][v]);
-                            T::store::<S>(&mut dx[kx], e + v, sum);
+                    for b in 0..B {
+                        let dx = &mut self.dx[(block + b) * plane + at..][..K];
+                        let dx: &mut [Line<T>; K] = dx.try_into().expect("K lines");
+                        for kx in 0..K {
+                            for v in 0..E {
+                                let sum = T::vadd(simd, T::load::<S>(&dx[kx], e + v), sums[b][kx][v]);
+                                T::store::<S>(&mut dx[kx], e + v, sum);
+                            }
                         }
                     }
                 }
@@ -315,13 +327,18 @@ impl<T: Scalar, const K: usize, const N: usize> WithSimd for InputSums<'_, T, K,
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        if per_line::<T, S>() == 1 {
-            // Five sums are too few to keep the multipliers busy with one source alone.
-            self.add::<S, N, 1>(simd, self.sources);
-        } else {
+        let blocks = self.layout.blocks;
+        if per_line::<T, S>() > 1 {
             for i in 0..N {
-                self.add::<S, 1, 2>(simd, [self.sources[i]]);
+                self.add::<S, 1, 1, 2>(simd, 0..blocks, [self.sources[i]]);
             }
+        } else if N > 1 {
+            self.add::<S, N, 1, 1>(simd, 0..blocks, self.sources);
+        } else {
+            // The sums of one source and one block are too few to keep the multipliers busy.
+            let paired = blocks / 2 * 2;
+            self.add::<S, N, 2, 1>(simd, 0..paired, self.sources);
+            self.add::<S, N, 1, 1>(simd, paired..blocks, self.sources);
         }
     }
 }
@@ -353,21 +370,20 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call:
         let tw = &*arena.alloc_slice_fill_with(directions, |k| pack(tensors(c, call.vectors, k).0));
         tp.for_each(|(start, mut tp)| {
             with_arena(|arena| {
-                let mut routes = Routes::new(arena, c, &layout);
                 let bordered = zeros(arena, layout.bordered);
                 let (image, timage) = (zeros(arena, layout.image), zeros(arena, layout.image));
                 let mut z = [zeros(arena, output_len), zeros(arena, output_len)];
                 for n in group(start / output_len, samples) {
-                    routes.list(&layout, slice(call.route, n, output_len));
+                    let routes = call.route.routes(c, &layout, n);
                     layout.pack_image(c, slice(call.x, n, input_len), bordered, image);
-                    let (routes, image) = (&routes, &*image);
+                    let (routes, image) = (&*routes, &*image);
                     let next = next(call.x, n, samples, input_len);
                     let tx = |k: usize| Some(slice(call.tx?, k * samples + n, input_len));
                     // What is packed before direction k; before one that there is not, the next sample.
                     let packed = |k: usize| if k < directions { tx(k).unwrap_or_default() } else { next };
                     for first in (0..directions).step_by(2) {
                         let end = directions.min(first + 2);
-                        let [z0, z1] = z.each_mut().map(|z| &mut z[..routes.outputs.len()]);
+                        let [z0, z1] = z.each_mut().map(|z| &mut z[..routes.patches.len()]);
                         z0.fill(T::zero());
                         z1.fill(T::zero());
                         let ahead = packed(if call.tx.is_some() { first } else { end });
@@ -385,13 +401,7 @@ pub(super) fn tangent<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call:
                                 arch.dispatch(Dots::<T, K, 1> { layout, routes, weights, image, z, ahead });
                             }
                             let tp = &mut tp.row(k)[n * output_len - start..][..output_len];
-                            tp.fill(T::zero());
-                            let (_, tb) = tensors(c, call.vectors, k);
-                            for (bounds, &tb) in routes.starts.windows(2).zip(tb) {
-                                for entry in bounds[0]..bounds[1] {
-                                    tp[routes.outputs[entry] as usize] = z[entry] + tb;
-                                }
-                            }
+                            routes.scatter(z, tensors(c, call.vectors, k).1, tp);
                         }
                     }
                 }
@@ -411,28 +421,31 @@ pub(super) fn backward<T: Scalar, const K: usize>(c: &Conv, layout: Layout, call
         let w = if has_dx { pack(tensors(c, call.theta, 0).0) } else { &[] };
         let mut partials = Partials::new(arena, c, layout, samples, 1);
         partials.groups(dx).for_each(|((start, mut dx), Partial { weights: dw, biases })| {
-            with_arena(|arena| {
-                let mut routes = Routes::new(arena, c, &layout);
-                let bordered = zeros(arena, layout.bordered);
-                let (image, dimage) = (zeros(arena, layout.image), zeros(arena, layout.image));
-                let entries = zeros(arena, output_len);
-                for n in group(start / input_len, samples) {
-                    routes.list(&layout, slice(call.route, n, output_len));
-                    let d = gather(&routes.outputs, slice(call.dp, n, output_len), entries);
-                    layout.pack_image(c, slice(call.x, n, input_len), bordered, image);
-                    let ahead = [next(call.x, n, samples, input_len), next(call.dp, n, samples, output_len), &[]];
-                    arch.dispatch(WeightSums::<T, K> { layout, routes: &routes, d, image, dw, ahead });
-                    add_biases(&routes, d, biases);
-                    if dx.row_count() > 0 {
-                        let dx = &mut dx.row(0)[n * input_len - start..][..input_len];
-                        routes.sort_by_position();
-                        let d = gather(&routes.member_outputs, slice(call.dp, n, output_len), entries);
-                        dimage.fill(Line::zero());
-                        let (routes, sources, ahead) = (&routes, [(d, w)], &*dx);
-                        arch.dispatch(InputSums::<T, K, 1> { layout, routes, sources, dx: dimage, ahead });
-                        layout.unpack_image(c, dimage, dx);
+            // Lists of its own: one gradient is all that is asked for at a point that training passes by.
+            with_routes(|routes| {
+                with_arena(|arena| {
+                    let bordered = zeros(arena, layout.bordered);
+                    let (image, dimage) = (zeros(arena, layout.image), zeros(arena, layout.image));
+                    let entries = zeros(arena, output_len);
+                    for n in group(start / input_len, samples) {
+                        routes.forget();
+                        routes.list(c, &layout, slice(call.route, n, output_len));
+                        let d = routes.gather(slice(call.dp, n, output_len), entries);
+                        layout.pack_image(c, slice(call.x, n, input_len), bordered, image);
+                        let ahead = [next(call.x, n, samples, input_len), next(call.dp, n, samples, output_len), &[]];
+                        arch.dispatch(WeightSums::<T, K> { layout, routes, d, image, dw, ahead });
+                        add_biases(routes, d, biases);
+                        if dx.row_count() > 0 {
+                            let dx = &mut dx.row(0)[n * input_len - start..][..input_len];
+                            routes.sort_by_position();
+                            let d = routes.gather_members(slice(call.dp, n, output_len), entries);
+                            dimage.fill(Line::zero());
+                            let (routes, sources, ahead) = (&*routes, [(d, w)], &*dx);
+                            arch.dispatch(InputSums::<T, K, 1> { layout, routes, sources, dx: dimage, ahead });
+                            layout.unpack_image(c, dimage, dx);
+                        }
                     }
-                }
+                });
             });
         });
         // SAFETY: all groups were taken.
@@ -457,19 +470,18 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
         let mut partials = Partials::new(arena, c, layout, samples, directions);
         partials.groups(tdx).for_each(|((start, mut tdx), mut partial)| {
             with_arena(|arena| {
-                let mut routes = Routes::new(arena, c, &layout);
                 let bordered = zeros(arena, layout.bordered);
                 let [image, timage, tdimage] = [(); 3].map(|()| zeros(arena, layout.image));
                 let [d, td, d_of_members] = [(); 3].map(|()| zeros(arena, output_len));
                 for n in group(start / input_len, samples) {
-                    routes.list(&layout, slice(call.route, n, output_len));
+                    let mut routes = call.route.routes(c, &layout, n);
                     if tdx.row_count() > 0 {
                         routes.sort_by_position();
                     }
-                    let routes = &routes;
+                    let routes = &*routes;
                     let dp = call.dp.map(|dp| slice(dp, n, output_len));
-                    let d = dp.map(|dp| gather(&routes.outputs, dp, d));
-                    let members = dp.map(|dp| gather(&routes.member_outputs, dp, d_of_members));
+                    let d = dp.map(|dp| routes.gather(dp, d));
+                    let members = dp.map(|dp| routes.gather_members(dp, d_of_members));
                     layout.pack_image(c, slice(call.x, n, input_len), bordered, image);
                     // What is read after direction k.
                     let after = |k: usize| match k + 1 < directions {
@@ -483,7 +495,7 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                     for k in 0..directions {
                         let at = k * samples + n;
                         let tdp = slice(call.tdp, at, output_len);
-                        let of_outputs = gather(&routes.outputs, tdp, td);
+                        let of_outputs = routes.gather(tdp, td);
                         let (dw, biases) = partial.direction(c, &layout, k);
                         let tx = call.tx.map(|tx| slice(tx, at, input_len)).zip(d);
                         let ahead = tx.map_or(after(k), |(tx, _)| [tx, &[], &[]]);
@@ -497,7 +509,7 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
                         if k < tdx.row_count() {
                             let tdx = &mut tdx.row(k)[n * input_len - start..][..input_len];
                             tdimage.fill(Line::zero());
-                            let (of_members, ahead) = ((gather(&routes.member_outputs, tdp, td), w), &*tdx);
+                            let (of_members, ahead) = ((routes.gather_members(tdp, td), w), &*tdx);
                             let dx = &mut *tdimage;
                             match members {
                                 Some(members) => {
@@ -520,17 +532,10 @@ pub(super) fn tangent_backward<T: Scalar, const K: usize>(
     });
 }
 
-/// Some outputs of an adjoint (OC, H/2, W/2), written to the beginning of `d`.
-fn gather<'a, T: Scalar>(outputs: &[u32], dp: &[T], d: &'a mut [T]) -> &'a [T] {
-    let d = &mut d[..outputs.len()];
-    d.iter_mut().zip(outputs).for_each(|(d, &i)| *d = dp[i as usize]);
-    d
-}
-
 /// `db += sum dz`.
 fn add_biases<T: Scalar>(routes: &Routes, d: &[T], db: &mut [T]) {
-    for (bounds, db) in routes.starts.windows(2).zip(db) {
-        *db += d[bounds[0]..bounds[1]].iter().copied().sum();
+    for (entries, db) in routes.by_channel().zip(db) {
+        *db += d[entries].iter().copied().sum();
     }
 }
 
