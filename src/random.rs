@@ -1,8 +1,15 @@
 //! Numbers from ChaCha streams: the same on every machine.
 
-use rand::Rng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::f64::consts::TAU;
+
+/// One of a seed's streams, which are independent of each other.
+pub(crate) fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    rng
+}
 
 /// Uniform on [0, 1), 53 bits.
 pub(crate) fn uniform(rng: &mut ChaCha8Rng) -> f64 {

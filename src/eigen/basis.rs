@@ -145,6 +145,19 @@ impl<D: Device> Basis<D> {
         }
     }
 
+    /// The columns in `columns`, one after the other, on the host.
+    pub fn read<'a>(
+        &'a self,
+        device: &'a D,
+        columns: Range<usize>,
+    ) -> Result<impl Iterator<Item = Result<Vec<D::Scalar>>> + 'a> {
+        let mut column = device.zeros(self.dimension)?;
+        Ok(columns.map(move |j| {
+            self.copy_column(device, j, &mut column, 0);
+            device.read(&column, 0..self.dimension)
+        }))
+    }
+
     /// Copies column `j` into place `at` of a block.
     pub fn copy_column(&self, device: &D, j: usize, block: &mut D::Buffer, at: usize) {
         for slab in &self.slabs {

@@ -324,10 +324,8 @@ mod tests {
         let (device, b) = (CpuDevice::<T>::new(), lanczos.block);
         let size = lanczos.size();
         let mut columns: Vec<Vec<f64>> = Vec::new();
-        let mut column = vec![T::zero(); D];
-        for j in 0..size {
-            lanczos.basis.copy_column(&device, j, &mut column, 0);
-            columns.push(column.iter().map(|v| v.widen()).collect());
+        for column in lanczos.basis.read(&device, 0..size).unwrap() {
+            columns.push(column.unwrap().iter().map(|v| v.widen()).collect());
         }
         columns.extend(lanczos.next.chunks(D).map(|q| q.iter().map(|v| v.widen()).collect::<Vec<_>>()));
         let entry_of = |row: usize, j: usize| {
@@ -389,9 +387,8 @@ mod tests {
             // Q <- Q + V f, T <- T - f c leaves A V = V T + Q c as it was.
             let size = lanczos.size();
             let f = Small::from_fn(size, block, |i, j| 1e-5 * ((i + 3 * j) as f64).cos());
-            let mut column = vec![0.0; D];
-            for i in 0..size {
-                lanczos.basis.copy_column(&device, i, &mut column, 0);
+            for (i, column) in lanczos.basis.read(&device, 0..size).unwrap().enumerate() {
+                let column = column.unwrap();
                 for (j, q) in lanczos.next.chunks_mut(D).enumerate() {
                     q.iter_mut().zip(&column).for_each(|(q, v)| *q += f.at(i, j) * v);
                 }

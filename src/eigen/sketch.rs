@@ -5,11 +5,8 @@ use super::basis::Basis;
 use super::dense::Small;
 use crate::Result;
 use crate::device::{Columns, ColumnsMut, Device, Update};
-use crate::random::normal;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use crate::random::{normal, stream};
 use std::f64::consts::FRAC_2_PI;
-use std::ops::Range;
 
 /// Products that are made.
 pub const COMBINATIONS: usize = 4;
@@ -20,10 +17,8 @@ const STREAM: u64 = 1;
 
 /// Ritz pairs as the recurrence has them: `A X = X diag(values) + Q coupling + D`, with a D that would be zero without rounding.
 pub struct Recurrence<'a, D: Device> {
-    /// The vectors X, columns in `columns` of a basis.
+    /// Its first columns are the vectors X.
     pub basis: &'a Basis<D>,
-    /// Which they are.
-    pub columns: Range<usize>,
     /// Their values.
     pub values: &'a [f64],
     /// The block Q that would have been next (b, dimension).
@@ -42,8 +37,7 @@ impl<D: Device> Recurrence<'_, D> {
     /// What the operator or the device meets.
     pub fn defect(&self, operator: &mut impl SymmetricOperator<D>, seed: u64) -> Result<f64> {
         let (dimension, pairs, b) = (operator.dimension(), self.values.len(), self.coupling.rows);
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(STREAM);
+        let mut rng = stream(seed, STREAM);
         let most = COMBINATIONS.min(operator.max_block());
         let mut vectors = operator.device().zeros(most * dimension)?;
         let mut images = operator.device().zeros(most * dimension)?;
@@ -52,11 +46,11 @@ impl<D: Device> Recurrence<'_, D> {
             let count = most.min(COMBINATIONS - first);
             let data = (0..pairs * count).map(|_| normal(&mut rng)).collect();
             let w = Small { rows: pairs, columns: count, data };
-            self.basis.combine(operator.device(), self.columns.clone(), &w, &mut vectors);
+            self.basis.combine(operator.device(), 0..pairs, &w, &mut vectors);
             operator.apply(count, &vectors, &mut images)?;
             let device = operator.device();
             let scaled = Small::from_fn(pairs, count, |i, j| self.values[i] * w.at(i, j));
-            self.basis.update(device, self.columns.clone(), &mut images, &scaled, &Small::identity(count));
+            self.basis.update(device, 0..pairs, &mut images, &scaled, &Small::identity(count));
             device.update(Update {
                 rows: dimension,
                 w: ColumnsMut { buffer: &mut images, offset: 0, pitch: dimension, count },

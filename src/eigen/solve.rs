@@ -245,13 +245,12 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
     /// Bounds the residuals of the locked columns, which the next block couples to: what the recurrence says of each, and what it does
     /// not know of any.
     fn bound(&mut self, coupling: &Small) -> Result<()> {
-        let columns = 0..self.locked.len();
         let (basis, next, values) = (&self.lanczos.basis, &self.lanczos.next, &self.locked);
-        let pairs = Recurrence { basis, columns: columns.clone(), values, next, coupling };
+        let pairs = Recurrence { basis, values, next, coupling };
         let defect = pairs.defect(self.operator, self.options.seed)?;
         self.verification_products += COMBINATIONS;
         let known = coupling.transposed();
-        self.bounds = columns.map(|i| known.row_norm(i) + defect).collect();
+        self.bounds = (0..known.rows).map(|i| known.row_norm(i) + defect).collect();
         Ok(())
     }
 
@@ -293,13 +292,8 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             group.iter().zip(found).for_each(|(&i, residual)| residuals[i] = residual);
             Ok(())
         })?;
-        let device = self.operator.device();
-        let mut column = device.zeros(dimension)?;
-        let mut vector = |j: usize| {
-            self.lanczos.basis.copy_column(device, j, &mut column, 0);
-            device.read(&column, 0..dimension)
-        };
-        let mut vectors: Vec<Vec<D::Scalar>> = (0..count).map(&mut vector).collect::<Result<_>>()?;
+        let columns = self.lanczos.basis.read(self.operator.device(), 0..count)?;
+        let mut vectors: Vec<Vec<D::Scalar>> = columns.collect::<Result<_>>()?;
         vectors.par_iter_mut().for_each(|vector| fix_sign(vector));
         let orthogonality = orthogonality(&vectors.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let pair = |((&value, residual), vector): ((&f64, f64), Vec<D::Scalar>)| Eigenpair {
@@ -337,11 +331,9 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
 
     fn state(&self) -> Result<SolverState<D::Scalar>> {
         let (device, dimension, lanczos) = (self.operator.device(), self.operator.dimension(), &self.lanczos);
-        let mut column = device.zeros(dimension)?;
         let mut basis = Vec::with_capacity(lanczos.basis.len() * dimension);
-        for j in 0..lanczos.basis.len() {
-            lanczos.basis.copy_column(device, j, &mut column, 0);
-            basis.extend(device.read(&column, 0..dimension)?);
+        for column in lanczos.basis.read(device, 0..lanczos.basis.len())? {
+            basis.extend(column?);
         }
         Ok(SolverState {
             dimension,

@@ -2,9 +2,7 @@
 
 use super::Network;
 use crate::Error;
-use crate::random::{normal, uniform};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use crate::random::{normal, stream, uniform};
 
 /// How a network starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -47,9 +45,8 @@ impl Init {
     /// its own, so that a change to one layer leaves the others alone.
     pub fn parameters(self, network: &Network, seed: u64) -> Vec<f32> {
         let mut theta = vec![0.0; network.dim()];
-        for (stream, p) in network.parameters().iter().enumerate() {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(stream as u64);
+        for (number, p) in network.parameters().iter().enumerate() {
+            let mut rng = stream(seed, number as u64);
             let mut draw: Box<dyn FnMut() -> f64> = match (self, p.fans()) {
                 (Self::Glorot | Self::He, None) => Box::new(|| 0.0),
                 (Self::TruncatedNormal, None) => Box::new(|| 0.1),

@@ -1,7 +1,7 @@
 //! Which samples a minibatch holds: a pure function of the seed and the step, so a run can continue anywhere.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use crate::random::stream;
+use rand::Rng;
 
 /// An endless stream of samples, reshuffled every epoch, cut into minibatches.
 ///
@@ -40,8 +40,7 @@ impl Batches {
         if self.epoch == Some(epoch) {
             return;
         }
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(epoch);
+        let mut rng = stream(self.seed, epoch);
         self.order = (0..self.samples as u32).collect();
         for i in (1..self.samples).rev() {
             // The high bits of a product: a bias below 2^-32 in an order of samples is of no account.

@@ -6,8 +6,8 @@ use eigenscope::Result;
 use eigenscope::device::cpu::CpuDevice;
 use eigenscope::device::{Device, Scalar};
 use eigenscope::eigen::{
-    Guard, Monitor, NoMonitor, Options, Phase, Progress, Residuals, Solution, SolverState, Status, SymmetricOperator,
-    resume, solve, symmetric_eigen,
+    Eigenpair, Guard, Monitor, NoMonitor, Options, Phase, Progress, Residuals, Solution, SolverState, Status,
+    SymmetricOperator, resume, solve, symmetric_eigen,
 };
 use eigenscope::network::Network;
 use eigenscope::objective::Objective;
@@ -98,6 +98,11 @@ enum Fault {
 fn solve_diagonal<T: Scalar>(entries: &[f64], options: &Options) -> Solution<T> {
     let mut operator = Diagonal::<T>::new(entries);
     solve(&mut operator, options, &mut NoMonitor).unwrap()
+}
+
+/// `||A v - value v||` in f64.
+fn exact_residual<T: Scalar>(pair: &Eigenpair<T>, entries: &[f64]) -> f64 {
+    norm(pair.vector.iter().zip(entries).map(|(v, e)| v.widen() * (e - pair.value)))
 }
 
 /// The largest and smallest entries, as a solve should return them.
@@ -381,7 +386,7 @@ fn a_solve_goes_on_from_any_step_to_the_same_bits() {
     let entries = r20k(3);
     let options = Options { largest: 20, smallest: 6, basis: 50, block: 1, tolerance: 1e-4, ..Options::default() };
     let bits = |s: &Solution<f64>| -> Vec<u64> {
-        let pair = |p: &eigenscope::eigen::Eigenpair<f64>| {
+        let pair = |p: &Eigenpair<f64>| {
             let mut bits = vec![p.value.to_bits(), p.residual.to_bits()];
             bits.extend(p.vector.iter().map(|v| v.to_bits()));
             bits
@@ -436,7 +441,7 @@ fn bounds_of_residuals_take_few_products() {
         assert!((4..=most).contains(&bounded.verification_products), "{} products", bounded.verification_products);
         for (pair, other) in bounded.descending().zip(recomputed.descending()) {
             assert_eq!(pair.value.to_bits(), other.value.to_bits());
-            let exact = norm(pair.vector.iter().zip(&entries).map(|(v, e)| v.widen() * (e - pair.value)));
+            let exact = exact_residual(pair, &entries);
             let excess = pair.residual - exact;
             assert!(excess >= -1e-6 * exact && excess <= rounding, "{} is no bound of {exact}", pair.residual);
         }
@@ -501,7 +506,7 @@ fn the_f64_twin_judges_f32_pairs() {
     solution.judge(&mut Diagonal::<f64>::new(&entries)).unwrap();
     assert_eq!(solution.converged(), 8);
     for pair in solution.descending() {
-        let exact = norm(pair.vector.iter().zip(&entries).map(|(v, e)| v.widen() * (e - pair.value)));
+        let exact = exact_residual(pair, &entries);
         assert!((pair.residual / exact - 1.0).abs() < 1e-9, "{} not {exact}", pair.residual);
     }
     // A pair that is wrong does not stay converged.

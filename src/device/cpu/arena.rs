@@ -5,6 +5,7 @@ use bytemuck::Zeroable;
 use std::alloc::Layout;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::thread::LocalKey;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
@@ -19,10 +20,18 @@ thread_local! {
 
 /// Runs `f` with an empty arena. What it took is freed all at once, and kept for the thread's next task.
 pub fn with_arena<R>(f: impl FnOnce(&Bump) -> R) -> R {
-    let mut arena = IDLE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    let result = f(&arena);
-    arena.reset();
-    IDLE.with_borrow_mut(|idle| idle.push(arena));
+    with_idle(&IDLE, |arena| {
+        let result = f(arena);
+        arena.reset();
+        result
+    })
+}
+
+/// Runs `f` with one of the thread's idle things, or a new one, which is idle again afterwards.
+pub fn with_idle<T: Default, R>(idle: &'static LocalKey<RefCell<Vec<T>>>, f: impl FnOnce(&mut T) -> R) -> R {
+    let mut thing = idle.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let result = f(&mut thing);
+    idle.with_borrow_mut(|idle| idle.push(thing));
     result
 }
 

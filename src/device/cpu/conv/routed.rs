@@ -278,15 +278,12 @@ impl<T: Scalar, const K: usize, const N: usize> InputSums<'_, T, K, N> {
         let Layout { plane, row, .. } = self.layout;
         let slice = self.routes.channels() * K;
         assert!(sources.iter().all(|(_, weights)| weights.len() >= blocks.end * K * slice));
-        let mut ahead = Ahead::in_steps([self.ahead], blocks.len() / B * K * self.routes.positions.len());
+        let mut ahead = Ahead::in_steps([self.ahead], blocks.len() / B * K * self.routes.positions());
         // A row of taps at a time: one row of all channels fits the first-level cache, whole patches do not.
         for (block, ky) in blocks.step_by(B).flat_map(|block| (0..K).map(move |ky| (block, ky))) {
             let weights: [usize; B] = std::array::from_fn(|b| ((block + b) * K + ky) * slice);
-            let mut first = 0;
-            for &Position { patch, end, .. } in &self.routes.positions {
+            for (Position { patch, .. }, entries) in self.routes.by_position() {
                 ahead.step();
-                let entries = first..end as usize;
-                first = entries.end;
                 let members = &self.routes.members[entries.clone()];
                 let sources = sources.map(|(d, w)| (&d[entries.clone()], w));
                 let at = usize::from(patch) + ky * row;

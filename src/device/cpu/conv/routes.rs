@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use super::{WORD, bits};
-use crate::device::cpu::arena::{with_arena, zeros};
+use crate::device::cpu::arena::{with_arena, with_idle, zeros};
 use crate::device::{DEAD, Scalar};
 use crate::network::Conv;
 use std::cell::RefCell;
@@ -28,7 +28,7 @@ pub struct Routes {
     pub last_patch: usize,
     /// Positions that some output was routed to, those of as many outputs one after the other: the processor foresees loops of the
     /// same length.
-    pub positions: Vec<Position>,
+    positions: Vec<Position>,
     /// Channels of those outputs, position after position.
     pub members: Vec<u16>,
 }
@@ -41,7 +41,7 @@ pub struct Position {
     /// The window that it lies in.
     window: u16,
     /// Where its entries in [`Routes::members`] end.
-    pub end: u32,
+    end: u32,
 }
 
 /// A bit for each of up to [`WORD`] codes, set where an output is live.
@@ -57,10 +57,7 @@ pub fn with_routes<R>(f: impl FnOnce(&mut Routes) -> R) -> R {
     thread_local! {
         static IDLE: RefCell<Vec<Routes>> = const { RefCell::new(Vec::new()) };
     }
-    let mut routes = IDLE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    let result = f(&mut routes);
-    IDLE.with_borrow_mut(|idle| idle.push(routes));
-    result
+    with_idle(&IDLE, f)
 }
 
 impl Routes {
@@ -80,6 +77,17 @@ impl Routes {
     /// The entries of each channel.
     pub fn by_channel(&self) -> impl Iterator<Item = Range<usize>> {
         self.starts.windows(2).map(|ends| ends[0] as usize..ends[1] as usize)
+    }
+
+    /// Number of positions.
+    pub fn positions(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// The positions, and the entries of each in [`Routes::members`].
+    pub fn by_position(&self) -> impl Iterator<Item = (Position, Range<usize>)> {
+        let mut end = 0;
+        self.positions.iter().map(move |&position| (position, std::mem::replace(&mut end, position.end as usize)..end))
     }
 
     /// Forgets what was listed, and keeps the memory.
@@ -183,10 +191,7 @@ impl Routes {
     /// The same by position.
     pub fn gather_members<'d, T: Scalar>(&self, dp: &[T], d: &'d mut [T]) -> &'d [T] {
         let d = &mut d[..self.members.len()];
-        let mut first = 0;
-        for &Position { window, end, .. } in &self.positions {
-            let entries = first..end as usize;
-            first = entries.end;
+        for (Position { window, .. }, entries) in self.by_position() {
             let members = &self.members[entries.clone()];
             let of_member = |&oc: &u16| dp[usize::from(oc) * self.area + usize::from(window)];
             d[entries].iter_mut().zip(members).for_each(|(d, oc)| *d = of_member(oc));
@@ -248,12 +253,12 @@ mod tests {
                 sorted.sort_unstable();
                 assert_eq!(sorted, live);
                 let mut first = 0;
-                for position in &routes.positions {
-                    let entries = first..position.end as usize;
+                for (position, entries) in routes.by_position() {
+                    assert_eq!(entries.start, first);
+                    first = entries.end;
                     for (&i, &oc) in members[entries.clone()].iter().zip(&routes.members[entries]) {
                         assert_eq!((usize::from(oc), Some(usize::from(position.patch))), (i / area, patch(i)));
                     }
-                    first = position.end as usize;
                 }
                 assert_eq!(first, live.len());
                 let biases: Vec<f64> = (0..out_channels).map(|oc| 0.5 + oc as f64).collect();
