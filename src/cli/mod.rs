@@ -74,6 +74,9 @@ impl Printer {
     }
 }
 
+/// Bytes of a thread's stack, as main threads have on Linux.
+const STACK: usize = 8 << 20;
+
 /// Parses the arguments, runs the command and turns its outcome into an exit code.
 pub fn main() -> ExitCode {
     // Mesa's device-select layer asks the desktop which GPU it prefers and, where there is no desktop, prints an error of
@@ -101,15 +104,19 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
-    if let Some(threads) = cli.threads {
-        if threads == 0 {
-            return Err(Error::Usage("--threads must be at least 1".into()));
-        }
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .map_err(|e| Error::Device(format!("cannot start {threads} threads: {e}")))?;
+    if cli.threads == Some(0) {
+        return Err(Error::Usage("--threads must be at least 1".into()));
     }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(cli.threads.unwrap_or(0))
+        .stack_size(STACK)
+        .build_global()
+        .map_err(|e| Error::Device(format!("cannot start threads: {e}")))?;
+    // As one of the pool: any other thread sleeps while a parallel loop runs, thousands of times a second.
+    rayon::scope(|_| execute(cli))
+}
+
+fn execute(cli: Cli) -> Result<()> {
     let printer = Printer { json: cli.json };
     match cli.command {
         Command::Reproduce(arguments) => reproduce::run(arguments, &printer),

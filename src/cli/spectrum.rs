@@ -64,7 +64,7 @@ pub struct Arguments {
     /// Where eigenvalues, residuals, gradient and eigenvectors go (safetensors)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Convergence log: a CSV row a sweep over the basis (one block, or as many as make four vectors)
+    /// Convergence log: a CSV row a sweep over the basis (one block, or as many as make eight vectors)
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Save the solve here now and then, to go on with --resume after an interruption
@@ -110,6 +110,7 @@ impl Arguments {
                 Certify::Sketch => Residuals::Bounded,
                 Certify::Device | Certify::F64 => Residuals::Recomputed,
             },
+            vectors: self.out.is_some() || self.certify == Certify::F64,
         })
     }
 
@@ -209,7 +210,7 @@ where
     let spectrum = compute_spectrum(device, request, state.as_ref(), &mut follower)?;
     let wanted = spectrum.solution.largest.len() + spectrum.solution.smallest.len();
     follower.progress.end(&format!("{} of {wanted} pairs converged", spectrum.solution.converged()));
-    let file = arguments.out.is_some().then(|| spectrum.to_file(true));
+    let file = arguments.out.is_some().then(|| spectrum.to_file());
     Ok((describe_json(&spectrum, request), describe(&spectrum, request), file))
 }
 

@@ -251,6 +251,17 @@ pub struct DenseTangentBackward<'a, D: Device + ?Sized> {
     pub tdx: Option<&'a mut D::Buffer>,
 }
 
+/// Entries of a matrix that are zero: a kernel may pass by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zeros {
+    /// None that are known of.
+    Unknown,
+    /// Entry (i, j) with j > i + n.
+    Right(usize),
+    /// Entry (i, j) with i > j + n.
+    Below(usize),
+}
+
 /// A row-major matrix in each direction: that of the k-th starts at `offset + k * pitch`. A pitch of 0 is one for all.
 pub struct Matrices<'a, D: Device + ?Sized> {
     /// Where they lie.
@@ -261,6 +272,8 @@ pub struct Matrices<'a, D: Device + ?Sized> {
     pub pitch: usize,
     /// Whether what lies there is the transpose.
     pub transposed: bool,
+    /// Which entries are zero.
+    pub zeros: Zeros,
 }
 
 impl<'a, D: Device + ?Sized> Matrices<'a, D> {
@@ -271,12 +284,22 @@ impl<'a, D: Device + ?Sized> Matrices<'a, D> {
 
     /// Matrices at these places.
     pub fn new(buffer: &'a D::Buffer, offset: usize, pitch: usize) -> Self {
-        Self { buffer, offset, pitch, transposed: false }
+        Self { buffer, offset, pitch, transposed: false, zeros: Zeros::Unknown }
+    }
+
+    /// The same, with entries that are zero.
+    pub fn with(self, zeros: Zeros) -> Self {
+        Self { zeros, ..self }
     }
 
     /// Their transposes.
     pub fn t(self) -> Self {
-        Self { transposed: !self.transposed, ..self }
+        let zeros = match self.zeros {
+            Zeros::Unknown => Zeros::Unknown,
+            Zeros::Right(n) => Zeros::Below(n),
+            Zeros::Below(n) => Zeros::Right(n),
+        };
+        Self { transposed: !self.transposed, zeros, ..self }
     }
 }
 

@@ -8,6 +8,10 @@ use std::ops::Range;
 /// Most scalars in a slab, as a restart needs room for one more: 128 MiB in f32.
 const SLAB: usize = 1 << 25;
 
+/// Scalars between the beginnings of neighbouring columns are an odd multiple of this: with a power of two, all columns would
+/// compete for the same places in a cache.
+const ODD: usize = 16;
+
 /// A range of rows of all columns; column j starts at `j * rows.len()`.
 struct Slab<D: Device> {
     rows: Range<usize>,
@@ -30,7 +34,11 @@ pub(super) struct Basis<D: Device> {
 
 impl<D: Device> Basis<D> {
     pub fn new(device: &D, dimension: usize, capacity: usize) -> Result<Self> {
-        let height = (device.max_buffer_len().min(SLAB) / capacity).clamp(1, dimension);
+        let most = (device.max_buffer_len().min(SLAB) / capacity).clamp(1, dimension);
+        let even = dimension.div_ceil(dimension.div_ceil(most));
+        // Odd multiples are two apart.
+        let odd = (even + ODD).div_ceil(2 * ODD) * 2 * ODD - ODD;
+        let height = if odd <= most { odd } else { even };
         let slabs = (0..dimension)
             .step_by(height)
             .map(|start| {
@@ -101,6 +109,14 @@ impl<D: Device> Basis<D> {
         Ok(vw)
     }
 
+    /// `V^T V` for the columns V in `range`.
+    pub fn gram_of(&self, device: &D, range: Range<usize>) -> Result<Small> {
+        let columns = |slab| Self::part(slab, &range);
+        let pieces: Vec<_> =
+            self.slabs.iter().map(|slab| Gram { rows: slab.rows.len(), a: columns(slab), b: columns(slab) }).collect();
+        Ok(Small { rows: range.len(), columns: range.len(), data: device.gram(&pieces)? })
+    }
+
     /// `W^T W` for a block W of `count` vectors.
     pub fn gram_within(&self, device: &D, block: &D::Buffer, count: usize) -> Result<Small> {
         let columns = || Columns::<D> { buffer: block, offset: 0, pitch: self.dimension, count };
@@ -143,6 +159,19 @@ impl<D: Device> Basis<D> {
             let x = ColumnsMut { buffer: block, offset: slab.rows.start, pitch: self.dimension, count: s.columns };
             device.combine(Combine { rows, v: Self::part(slab, &range), s: &s.data, x });
         }
+    }
+
+    /// The first `count` columns as a block. All else is given back on the way, so that its memory serves what comes next.
+    pub fn into_block(self, device: &D, count: usize) -> Result<D::Buffer> {
+        let Self { slabs, scratch, dimension, .. } = self;
+        drop(scratch);
+        let mut block = device.zeros(count * dimension)?;
+        for Slab { rows, buffer } in slabs {
+            for j in 0..count {
+                device.copy(&buffer, j * rows.len(), &mut block, j * dimension + rows.start, rows.len());
+            }
+        }
+        Ok(block)
     }
 
     /// The columns in `columns`, one after the other, on the host.

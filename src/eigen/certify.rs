@@ -79,12 +79,22 @@ pub(super) fn orthogonality<T: Scalar>(vectors: &[&[T]]) -> f64 {
     let (count, len) = (vectors.len(), vectors.first().map_or(0, |v| v.len()));
     let starts: Vec<usize> = (0..len).step_by(ROWS).collect();
     let part = |start: usize| {
-        let rows = Mat::from_fn(ROWS.min(len - start), count, |i, j| vectors[j][start + i].widen());
+        let end = len.min(start + ROWS);
+        let mut rows = Mat::<f64>::zeros(end - start, count);
+        // Column by column, which the compiler turns into vectors.
+        for (j, vector) in vectors.iter().enumerate() {
+            rows.col_as_slice_mut(j).iter_mut().zip(&vector[start..end]).for_each(|(wide, x)| *wide = x.widen());
+        }
         rows.transpose() * &rows
     };
     let parts: Vec<Mat<f64>> = starts.into_par_iter().map(part).collect();
     let gram = parts.into_iter().fold(Mat::<f64>::zeros(count, count), |sum, part| sum + part);
-    let defect = |(i, j): (usize, usize)| (gram[(i, j)] - f64::from(u8::from(i == j))).abs();
+    departure(count, |i, j| gram[(i, j)])
+}
+
+/// `max |G - I|` for a Gram matrix G of some vectors.
+pub(super) fn departure(count: usize, gram: impl Fn(usize, usize) -> f64) -> f64 {
+    let defect = |(i, j): (usize, usize)| (gram(i, j) - f64::from(u8::from(i == j))).abs();
     (0..count).flat_map(|i| (0..=i).map(move |j| (i, j))).map(defect).fold(0.0, f64::max)
 }
 

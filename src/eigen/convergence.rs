@@ -1,11 +1,12 @@
 //! Which Ritz pairs are wanted, when they have converged, and what a restart keeps.
 
 use super::dense::SymmetricEigen;
+use super::types::Options;
 
 /// Share of the operator's norm below which an eigenvalue is tested absolutely: relative tests never end at zero.
 const ZERO_FLOOR: f64 = 1e-3;
 /// Share of the free part of the basis that a restart fills with Ritz vectors beyond the wanted ones.
-const KEEP: f64 = 0.4;
+const KEEP: f64 = 0.2;
 
 /// Indices, into `k` ascending Ritz values, of the wanted pairs.
 pub fn wanted(k: usize, largest: usize, smallest: usize) -> Vec<usize> {
@@ -31,6 +32,14 @@ pub fn norm(values: &[f64]) -> f64 {
 /// The residual that a pair of this value must reach.
 pub fn target(tolerance: f64, value: f64, norm: f64) -> f64 {
     tolerance * value.abs().max(ZERO_FLOOR * norm)
+}
+
+/// Largest residual of the wanted pairs over what it may be: its target, or noise if that is larger. A NaN stays one.
+pub fn worst(options: &Options, eigen: &SymmetricEigen, residuals: &[f64], norm: f64, noise: f64) -> f64 {
+    let Options { largest, smallest, tolerance, .. } = *options;
+    let share = |&i: &usize| residuals[i] / target(tolerance, eigen.values[i], norm).max(noise);
+    let shares = wanted(residuals.len(), largest, smallest).iter().map(share).collect::<Vec<_>>();
+    shares.into_iter().fold(0.0, |worst, share| if share <= worst { worst } else { share })
 }
 
 /// How many of the pairs at `indices` have converged.

@@ -109,4 +109,13 @@ pub trait SymmetricOperator<D: Device> {
     /// # Errors
     /// Whatever the operator meets; the solve ends with it.
     fn apply(&mut self, count: usize, vectors: &D::Buffer, products: &mut D::Buffer) -> Result<()>;
+
+    /// What a vector stands for, on the host: eigenvectors are returned so. Itself, unless the operator is another one in
+    /// other coordinates; then the vector may lose what stands for nothing.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device fails.
+    fn lift(&mut self, vector: &mut D::Buffer) -> Result<Vec<D::Scalar>> {
+        self.device().read(vector, 0..self.dimension())
+    }
 }

@@ -3,20 +3,22 @@
 mod guard;
 
 use super::SymmetricOperator;
-use super::certify::{assess, met, orthogonality, residual_norms};
-use super::convergence::{kept, norm, target, test, wanted};
+use super::certify::{assess, departure, met, norm as length, orthogonality, residual_norms};
+use super::convergence::{kept, norm, target, test, wanted, worst};
 use super::dense::{Small, SymmetricEigen};
 use super::lanczos::{BlockLanczos, fix_sign};
 use super::orthogonalize::RandomVectors;
 use super::sketch::{COMBINATIONS, Recurrence};
 use super::types::*;
-use crate::device::Device;
+use crate::device::{Device, Scalar};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::time::Instant;
 
 /// Most vectors to a block when residuals are recomputed: larger ones take memory for tangents and gain nothing.
 const VERIFIED_TOGETHER: usize = 4;
+/// The last sweep comes as soon as the pairs have converged by what is known without it. From here on that is looked at after every step.
+const NEAR: f64 = 10.0;
 /// Noise, over the operator's norm, that no rounding makes: the operator is not symmetric, or not a fixed function.
 const NOT_SYMMETRIC: f64 = 1e-3;
 
@@ -74,6 +76,8 @@ struct Solver<'a, D: Device, A> {
     alarms: usize,
     /// Largest Ritz value by magnitude so far.
     norm: f64,
+    /// Largest residual of the wanted pairs over what it may be, after the last sweep of the search.
+    worst: f64,
     started: Instant,
     seconds_before: f64,
 }
@@ -105,6 +109,7 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             restarts: 0,
             alarms: 0,
             norm: f64::MIN_POSITIVE,
+            worst: f64::INFINITY,
             started: Instant::now(),
             seconds_before: 0.0,
         })
@@ -120,7 +125,13 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
                 break Guard::NotFinished;
             }
             let steps = (self.options.max_products.saturating_sub(self.products) / self.options.block).max(1);
-            let products = self.lanczos.expand(self.operator, steps)?;
+            let near = self.phase == Phase::Search && self.worst < NEAR;
+            let (options, scale) = (&self.options, self.norm);
+            let converged = |lanczos: &BlockLanczos<D>| -> Result<bool> {
+                let (eigen, residuals) = lanczos.ritz()?;
+                Ok(worst(options, &eigen, &residuals, scale, lanczos.noise()) <= 1.0)
+            };
+            let products = self.lanczos.expand(self.operator, steps, |lanczos| Ok(near && converged(lanczos)?))?;
             self.products += products;
             if self.phase != Phase::Search {
                 self.guard_products += products;
@@ -207,9 +218,12 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         let converged = (counted(wanted(k, largest, 0)), counted(wanted(k, 0, smallest)));
         monitor.step(&self.progress(eigen, residuals, &all, converged));
         let complete = k >= (largest + smallest).min(dimension);
-        let met = |&i: &usize| residuals[i] <= target(tolerance, eigen.values[i], self.norm).max(self.lanczos.noise());
+        self.worst = match complete {
+            true => worst(&self.options, eigen, residuals, self.norm, self.lanczos.noise()),
+            false => f64::INFINITY,
+        };
         let exhausted = k + block > dimension;
-        if exhausted || (complete && all.iter().all(met)) {
+        if exhausted || self.worst <= 1.0 {
             self.reached = true;
             self.ritz_values.clone_from(&eigen.values);
             let coupling = self.lock_wanted(eigen);
@@ -292,10 +306,16 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             group.iter().zip(found).for_each(|(&i, residual)| residuals[i] = residual);
             Ok(())
         })?;
-        let columns = self.lanczos.basis.read(self.operator.device(), 0..count)?;
-        let mut vectors: Vec<Vec<D::Scalar>> = columns.collect::<Result<_>>()?;
-        vectors.par_iter_mut().for_each(|vector| fix_sign(vector));
-        let orthogonality = orthogonality(&vectors.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let noise = self.lanczos.noise();
+        let (vectors, orthogonality) = if self.options.vectors {
+            let columns = self.lanczos.basis.into_block(self.operator.device(), count)?;
+            let vectors = lifted(self.operator, &columns, &mut residuals)?;
+            let orthogonality = orthogonality(&vectors.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            (vectors, orthogonality)
+        } else {
+            let gram = self.lanczos.basis.gram_of(self.operator.device(), 0..count)?;
+            (vec![Vec::new(); count], departure(count, |i, j| gram.at(i, j)))
+        };
         let pair = |((&value, residual), vector): ((&f64, f64), Vec<D::Scalar>)| Eigenpair {
             value,
             vector,
@@ -307,7 +327,6 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         };
         let mut pairs: Vec<_> = self.locked.iter().zip(residuals).zip(vectors).map(pair).collect();
         assess(pairs.iter_mut().collect(), tolerance, norm, reached, &self.ritz_values);
-        let noise = self.lanczos.noise();
         let (smallest, largest) = ends(pairs, self.options.largest, self.options.smallest);
         Ok(Solution {
             negative: smallest.iter().filter(|p| p.value < -p.residual.max(noise)).count(),
@@ -347,6 +366,7 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
             ritz_values: self.ritz_values.clone(),
             scale: lanczos.scale,
             norm: self.norm,
+            worst: self.worst,
             random_position: lanczos.random.position(),
             phase: self.phase,
             guard_steps: self.guard_steps,
@@ -383,7 +403,7 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         lanczos.noise.clone_from(&state.noise);
         lanczos.scale = state.scale;
         lanczos.random = RandomVectors::at(self.options.seed, state.random_position);
-        self.norm = state.norm;
+        (self.norm, self.worst) = (state.norm, state.worst);
         self.locked.clone_from(&state.locked);
         self.bounds.clone_from(&state.bounds);
         self.ritz_values.clone_from(&state.ritz_values);
@@ -392,6 +412,34 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         self.seconds_before = state.seconds;
         Ok(())
     }
+}
+
+/// What vectors of residuals that are known stand for, of unit length. What lifting takes from one is a part of its residual, which
+/// grows by as much.
+fn lifted<D: Device>(
+    operator: &mut impl SymmetricOperator<D>,
+    vectors: &D::Buffer,
+    residuals: &mut [f64],
+) -> Result<Vec<Vec<D::Scalar>>> {
+    let dimension = operator.dimension();
+    let mut vector = operator.device().zeros(dimension)?;
+    let mut lift = |j: usize| {
+        operator.device().copy(vectors, j * dimension, &mut vector, 0, dimension);
+        operator.lift(&mut vector)
+    };
+    let mut lifted = (0..residuals.len()).map(&mut lift).collect::<Result<Vec<_>>>()?;
+    let scale = |vector: &mut Vec<D::Scalar>| {
+        let length = length(vector);
+        vector.iter_mut().for_each(|x| *x = D::Scalar::from_f64(x.widen() / length));
+        fix_sign(vector);
+        length
+    };
+    let lengths: Vec<f64> = lifted.par_iter_mut().map(scale).collect();
+    if lengths.iter().any(|&length| length.is_nan() || length < 0.5) {
+        return Err(Error::Numerical("an eigenvector of eigenvalue zero: ask for fewer eigenvalues".into()));
+    }
+    residuals.iter_mut().zip(lengths).for_each(|(residual, length)| *residual /= length.min(1.0));
+    Ok(lifted)
 }
 
 /// Cuts ascending pairs into `(smallest ascending, largest descending)`. In a space so small that both ends meet, a pair may

@@ -1,10 +1,9 @@
 //! What a solve is asked for, what it tells on the way, and what it returns.
 
-use super::lanczos::{SWEPT_TOGETHER, fix_sign};
+use super::lanczos::SWEPT_TOGETHER;
 use super::{SymmetricOperator, certify};
 use crate::device::{Device, Scalar};
 use crate::{Error, Result};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// What to compute.
@@ -30,6 +29,8 @@ pub struct Options {
     pub seed: u64,
     /// What the pairs are certified by.
     pub residuals: Residuals,
+    /// Whether eigenvectors are returned too.
+    pub vectors: bool,
 }
 
 impl Default for Options {
@@ -45,6 +46,7 @@ impl Default for Options {
             guard: true,
             seed: 0,
             residuals: Residuals::Recomputed,
+            vectors: true,
         }
     }
 }
@@ -118,7 +120,8 @@ impl std::fmt::Display for Status {
 pub struct Eigenpair<T> {
     /// Ritz value.
     pub value: f64,
-    /// Unit vector (dimension); its component of largest magnitude is positive.
+    /// Unit vector, as [`SymmetricOperator::lift`] gives it; its component of largest magnitude is positive. Empty if
+    /// [`Options::vectors`] was not set.
     pub vector: Vec<T>,
     /// `||A v - value v||`, from a fresh product, or a bound of it: see [`Solution::residuals`].
     pub residual: f64,
@@ -170,7 +173,8 @@ pub struct Solution<T> {
     pub noise: f64,
     /// Norm of the operator: the largest magnitude of a Ritz value.
     pub norm: f64,
-    /// `max |X^T X - I|` over the returned vectors, with sums in f64.
+    /// `max |X^T X - I|`, with sums in f64: over the returned vectors, or over those that would have been, as the device multiplies
+    /// them.
     pub orthogonality: f64,
     /// Returned smallest eigenvalues that are negative beyond noise and residual.
     pub negative: usize,
@@ -206,37 +210,6 @@ impl<T> Solution<T> {
         Ok(())
     }
 
-    /// The solution for `E A E^T`, from this one for A, where `E^T E` is the projector on a subspace that holds the range of A. A vector
-    /// becomes `E v`, of unit length again. A residual grows by as much, since what E takes from a vector is a part of its
-    /// residual.
-    ///
-    /// # Errors
-    /// [`Error::Numerical`] if E takes most of a vector; what `map` meets.
-    pub(crate) fn lifted(mut self, map: impl FnOnce(&[&[T]]) -> Result<Vec<Vec<T>>>) -> Result<Self>
-    where
-        T: Scalar,
-    {
-        let mut vectors = map(&self.descending().map(|p| &p.vector[..]).collect::<Vec<_>>())?;
-        let scale = |vector: &mut Vec<T>| {
-            let length = certify::norm(vector);
-            vector.iter_mut().for_each(|x| *x = T::from_f64(x.widen() / length));
-            fix_sign(vector);
-            length
-        };
-        let lengths: Vec<f64> = vectors.par_iter_mut().map(scale).collect();
-        if lengths.iter().any(|&length| length.is_nan() || length < 0.5) {
-            return Err(Error::Numerical("an eigenvector of eigenvalue zero: ask for fewer eigenvalues".into()));
-        }
-        self.orthogonality = certify::orthogonality(&vectors.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        let pairs = self.largest.iter_mut().chain(self.smallest.iter_mut().rev());
-        for ((pair, vector), length) in pairs.zip(vectors).zip(lengths) {
-            pair.vector = vector;
-            pair.residual /= length.min(1.0);
-        }
-        self.assess();
-        Ok(self)
-    }
-
     /// Statuses and bounds from the residuals.
     fn assess(&mut self) {
         let (tolerance, norm, reached) = (self.tolerance, self.norm, self.reached);
@@ -264,7 +237,7 @@ pub enum Phase {
     Hunt,
 }
 
-/// Where a solve stands, after each sweep over the basis: one block, or as many as make four vectors.
+/// Where a solve stands, after each sweep over the basis: one block, or as many as make eight vectors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// Products so far.
@@ -314,6 +287,8 @@ pub struct SolverState<T> {
     pub scale: f64,
     /// Largest magnitude of a Ritz value so far.
     pub norm: f64,
+    /// Largest residual of the wanted pairs over what it may be, after the last sweep of the search.
+    pub worst: f64,
     /// Position of the random generator.
     pub random_position: u128,
     /// What it was doing.
@@ -330,7 +305,7 @@ pub struct SolverState<T> {
 
 /// Who follows a solve.
 pub trait Monitor<T> {
-    /// Called after each sweep over the basis: one block, or as many as make four vectors.
+    /// Called after each sweep over the basis: one block, or as many as make eight vectors.
     fn step(&mut self, progress: &Progress) {
         let _ = progress;
     }

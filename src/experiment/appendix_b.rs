@@ -97,7 +97,7 @@ where
             let mut tell = |detail: &str| session.observer.advance(i as u64, &format!("{size} samples: {detail}"));
             let log = path.with_extension("csv");
             let spectrum = resumable(&mut landscape, run, &name, &theta, &options, &log, &mut tell)?;
-            let mut file = spectrum.to_file(true);
+            let mut file = spectrum.to_file();
             file.note("step", settings.at);
             file.note("samples", size);
             file.write(&path)?;

@@ -103,6 +103,7 @@ impl SpectraConfiguration {
             guard: self.guard,
             seed: self.seed,
             residuals: eigen::Residuals::Recomputed,
+            vectors: true,
         }
     }
 }

@@ -113,9 +113,9 @@ pub struct SpectrumRequest<'a> {
 }
 
 impl<T: Scalar> Spectrum<T> {
-    /// The file: `eigenvalues (k)` in descending order, `residuals (k)`, `gradient (d)` and, with `save_vectors`,
-    /// `eigenvectors (k, d)`; statuses, products and the loss in the metadata.
-    pub fn to_file(&self, save_vectors: bool) -> TensorFile {
+    /// The file: `eigenvalues (k)` in descending order, `residuals (k)`, `gradient (d)` and, if the solver
+    /// was asked for them, `eigenvectors (k, d)`; statuses, products and the loss in the metadata.
+    pub fn to_file(&self) -> TensorFile {
         let pairs: Vec<&Eigenpair<T>> = self.solution.descending().collect();
         let (k, d) = (pairs.len(), self.gradient.len());
         let narrow = |values: &[T]| values.iter().map(|v| v.widen() as f32).collect::<Vec<f32>>();
@@ -123,7 +123,7 @@ impl<T: Scalar> Spectrum<T> {
         file.insert("eigenvalues", &[k], pairs.iter().map(|p| p.value).collect::<Vec<f64>>());
         file.insert("residuals", &[k], pairs.iter().map(|p| p.residual).collect::<Vec<f64>>());
         file.insert("gradient", &[d], narrow(&self.gradient));
-        if save_vectors {
+        if pairs.iter().all(|p| p.vector.len() == d) {
             // Vector by vector: a flat map of so many scalars takes seconds.
             let mut vectors: Vec<f32> = Vec::with_capacity(k * d);
             pairs.iter().for_each(|p| vectors.extend(p.vector.iter().map(|v| v.widen() as f32)));
@@ -164,8 +164,7 @@ pub fn compute_spectrum<D: Device>(
         match hessian.compression(LEAST_COORDINATES * (request.options.basis + request.options.block))? {
             Some(mut compression) => {
                 dimension = compression.dimension();
-                let (solution, block) = pairs(&mut compression, request, state, monitor)?;
-                (solution.lifted(|vectors| compression.lift(vectors))?, block)
+                pairs(&mut compression, request, state, monitor)?
             }
             None => pairs(&mut hessian, request, state, monitor)?,
         };
@@ -324,7 +323,7 @@ where
     let row = SpectrumSeconds { step, seconds: (1000.0 * spectrum.seconds).round() / 1000.0 };
     let seconds = with_row(run.read_clock_so_far("spectra")?, row, |row| row.step);
     write_rows(&run.clock("spectra"), &seconds)?;
-    let mut file = spectrum.to_file(true);
+    let mut file = spectrum.to_file();
     file.note("step", step);
     file.write(&run.spectrum(step))?;
     run.finished(&name);

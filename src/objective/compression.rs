@@ -24,7 +24,7 @@ use super::pass::Frame;
 use super::{Linearization, Objective};
 use crate::Result;
 use crate::device::Store::{Add, Set, Subtract};
-use crate::device::{Device, Matrices, MatricesMut, Multiply, Scalar};
+use crate::device::{Device, Matrices, MatricesMut, Multiply, Scalar, Zeros};
 use crate::eigen::SymmetricOperator;
 use crate::network::{Dense, Layer};
 use faer::{Mat, MatRef};
@@ -40,6 +40,8 @@ pub struct Compression<'h, 'a, D: Device> {
     theta: D::Buffer,
     /// Length of a vector of coordinates.
     dimension: usize,
+    /// Scratch of a lift: a parameter vector.
+    lifted: Option<D::Buffer>,
 }
 
 /// A dense layer whose weight's direction is `A Q^T + P B^T`. A vector of coordinates holds A^T (r, O) and B^T (p, I).
@@ -55,6 +57,8 @@ pub(super) struct CompressedDense<D: Device> {
     qt: D::Buffer,
     /// P^T (p, O).
     pt: D::Buffer,
+    /// P (O, p): where the sum is over units, it is faster to have rows of it than to gather columns.
+    p_matrix: D::Buffer,
     /// The coordinates of each chunk of samples.
     chunks: Vec<Coordinates<D>>,
     /// Room for so many directions: `(A + P B^T Q)^T` (K, r, O), and (K, p, r) in either order.
@@ -67,6 +71,8 @@ struct Coordinates<D: Device> {
     rt: D::Buffer,
     s: D::Buffer,
     st: D::Buffer,
+    /// What is zero in R and S: a column of a QR's R ends at its diagonal entry.
+    triangle: Zeros,
 }
 
 /// An orthonormal basis of the span of an array's rows, transposed (rank, width), and the rows' coordinates in it (rank, count).
@@ -108,6 +114,7 @@ impl<D: Device> CompressedDense<D> {
                 rt: upload(device, r.transpose())?,
                 s: upload(device, s)?,
                 st: upload(device, s.transpose())?,
+                triangle: Zeros::Below(first),
             })
         });
         Ok(Self {
@@ -118,6 +125,7 @@ impl<D: Device> CompressedDense<D> {
             chunks: chunks.collect::<Result<_>>()?,
             qt: upload(device, x.basis.as_ref())?,
             pt: upload(device, dz.basis.as_ref())?,
+            p_matrix: upload(device, dz.basis.transpose())?,
             scratch: None,
         })
     }
@@ -154,13 +162,13 @@ impl<D: Device> CompressedDense<D> {
         for k in 0..directions {
             device.copy(vectors, self.places.0 + k * pitch, &mut weights, k * r * outputs, r * outputs);
         }
-        let (a, b) = (self.b_t(vectors), Matrices::same(qt).t());
+        let (a, b) = (Matrices::same(qt), self.b_t(vectors).t());
         let c = MatricesMut { buffer: &mut small, offset: 0, pitch: p * r };
-        device.multiply(Multiply { directions, shape: [p, inputs, r], a, b, c, store: Set });
-        let (a, b) = (Matrices::same(pt), self.a_t(vectors).t());
+        device.multiply(Multiply { directions, shape: [r, inputs, p], a, b, c, store: Set });
+        let (a, b) = (self.a_t(vectors), Matrices::same(&self.p_matrix));
         let c = MatricesMut { buffer: &mut small, offset: 0, pitch: p * r };
-        device.multiply(Multiply { directions, shape: [p, outputs, r], a, b, c, store: Subtract });
-        let (a, b) = (Matrices::new(&small, 0, p * r).t(), Matrices::same(pt));
+        device.multiply(Multiply { directions, shape: [r, outputs, p], a, b, c, store: Subtract });
+        let (a, b) = (Matrices::new(&small, 0, p * r), Matrices::same(pt));
         let c = MatricesMut { buffer: &mut weights, offset: 0, pitch: r * outputs };
         device.multiply(Multiply { directions, shape: [r, p, outputs], a, b, c, store: Add });
         self.scratch = Some((room, weights, small));
@@ -171,7 +179,8 @@ impl<D: Device> CompressedDense<D> {
     pub fn tangent(&self, device: &D, chunk: usize, samples: usize, directions: usize, tz: &mut D::Buffer) {
         let outputs = self.layer.outputs;
         let (_, weights, _) = self.scratch.as_ref().expect("it was begun");
-        let (a, b) = (Matrices::same(&self.chunks[chunk].r).t(), Matrices::new(weights, 0, self.r * outputs));
+        let Coordinates { r, triangle, .. } = &self.chunks[chunk];
+        let (a, b) = (Matrices::same(r).with(*triangle).t(), Matrices::new(weights, 0, self.r * outputs));
         let c = MatricesMut { buffer: tz, offset: 0, pitch: samples * outputs };
         device.multiply(Multiply { directions, shape: [samples, self.r, outputs], a, b, c, store: Set });
     }
@@ -187,7 +196,8 @@ impl<D: Device> CompressedDense<D> {
         tdx: &mut D::Buffer,
     ) {
         let inputs = self.layer.inputs;
-        let (a, b) = (Matrices::same(&self.chunks[chunk].s).t(), self.b_t(vectors));
+        let Coordinates { s, triangle, .. } = &self.chunks[chunk];
+        let (a, b) = (Matrices::same(s).with(*triangle).t(), self.b_t(vectors));
         let c = MatricesMut { buffer: tdx, offset: 0, pitch: samples * inputs };
         device.multiply(Multiply { directions, shape: [samples, self.p, inputs], a, b, c, store: Set });
     }
@@ -206,12 +216,12 @@ impl<D: Device> CompressedDense<D> {
         accumulate: bool,
     ) {
         let Dense { inputs, outputs, .. } = self.layer;
-        let Coordinates { rt, st, .. } = &self.chunks[chunk];
+        let Coordinates { rt, st, triangle, .. } = &self.chunks[chunk];
         let store = if accumulate { Add } else { Set };
-        let (a, b) = (Matrices::same(rt).t(), Matrices::new(tdz, 0, samples * outputs));
+        let (a, b) = (Matrices::same(rt).t().with(*triangle), Matrices::new(tdz, 0, samples * outputs));
         let c = self.at(self.places.0, products);
         device.multiply(Multiply { directions, shape: [self.r, samples, outputs], a, b, c, store });
-        let (a, b) = (Matrices::same(st).t(), Matrices::new(tx, 0, samples * inputs));
+        let (a, b) = (Matrices::same(st).t().with(*triangle), Matrices::new(tx, 0, samples * inputs));
         let c = self.at(self.places.1, products);
         device.multiply(Multiply { directions, shape: [self.p, samples, inputs], a, b, c, store });
     }
@@ -230,7 +240,7 @@ impl<D: Device> CompressedDense<D> {
     /// `A^T P` (K, r, p), and `A - P P^T A` to the place of A.
     fn cut(&self, device: &D, directions: usize, vectors: &mut D::Buffer, small: &mut D::Buffer) {
         let Self { layer: Dense { outputs, .. }, r, p, ref pt, .. } = *self;
-        let (a, b) = (self.a_t(vectors), Matrices::same(pt).t());
+        let (a, b) = (self.a_t(vectors), Matrices::same(&self.p_matrix));
         let c = MatricesMut { buffer: small, offset: 0, pitch: p * r };
         device.multiply(Multiply { directions, shape: [r, outputs, p], a, b, c, store: Set });
         let (a, b) = (Matrices::new(small, 0, p * r), Matrices::same(pt));
@@ -301,30 +311,7 @@ impl<'h, 'a, D: Device> Compression<'h, 'a, D> {
             device.copy(&hessian.theta, weight, &mut theta, to_weight, weights);
             device.copy(&hessian.theta, bias, &mut theta, to_bias, biases);
         }
-        Ok(Some(Self { hessian, layers, compressed, theta, dimension }))
-    }
-
-    /// The parameter vectors (dim each) that vectors of coordinates (dimension each) stand for.
-    ///
-    /// # Errors
-    /// [`crate::Error::Device`] if the device fails.
-    pub fn lift(&mut self, vectors: &[&[D::Scalar]]) -> Result<Vec<Vec<D::Scalar>>> {
-        let (device, network) = (self.hessian.device(), self.hessian.objective.network);
-        let (mut vector, mut lifted) = (device.zeros(self.dimension)?, device.zeros(network.dim())?);
-        let mut lift = |coordinates: &[D::Scalar]| {
-            device.write(&mut vector, 0, coordinates);
-            for ((full, layer), compressed) in network.layers().iter().zip(&self.layers).zip(&mut self.compressed) {
-                let ((weight, bias), (to_weight, to_bias), (weights, biases)) =
-                    (starts(layer), starts(full), lengths(full));
-                match compressed {
-                    Some(compressed) => compressed.lift(device, &mut vector, to_weight, &mut lifted)?,
-                    None => device.copy(&vector, weight, &mut lifted, to_weight, weights),
-                }
-                device.copy(&vector, bias, &mut lifted, to_bias, biases);
-            }
-            device.read(&lifted, 0..network.dim())
-        };
-        vectors.iter().map(|vector| lift(vector)).collect()
+        Ok(Some(Self { hessian, layers, compressed, theta, dimension, lifted: None }))
     }
 }
 
@@ -365,7 +352,7 @@ fn spans_if_they_pay<D: Device>(hessian: &mut Linearization<'_, D>, l: usize) ->
         dz.extend(device.read(primal.adjoint(l), 0..samples * outputs)?);
         Ok(())
     })?;
-    Ok(Some((Span::of(&x, inputs), Span::of(&dz, outputs))))
+    Ok(Some(rayon::join(|| Span::of(&x, inputs), || Span::of(&dz, outputs))))
 }
 
 impl<D: Device> SymmetricOperator<D> for Compression<'_, '_, D> {
@@ -392,5 +379,26 @@ impl<D: Device> SymmetricOperator<D> for Compression<'_, '_, D> {
             compressed.finish(device, count, products)?;
         }
         Ok(())
+    }
+
+    /// The parameter vector (dim) that a vector of coordinates (dimension) stands for.
+    fn lift(&mut self, vector: &mut D::Buffer) -> Result<Vec<D::Scalar>> {
+        let (device, network) = (self.hessian.device(), self.hessian.objective.network);
+        let mut lifted = match self.lifted.take() {
+            Some(lifted) => lifted,
+            None => device.zeros(network.dim())?,
+        };
+        for ((full, layer), compressed) in network.layers().iter().zip(&self.layers).zip(&mut self.compressed) {
+            let ((weight, bias), (to_weight, to_bias), (weights, biases)) =
+                (starts(layer), starts(full), lengths(full));
+            match compressed {
+                Some(compressed) => compressed.lift(device, vector, to_weight, &mut lifted)?,
+                None => device.copy(vector, weight, &mut lifted, to_weight, weights),
+            }
+            device.copy(vector, bias, &mut lifted, to_bias, biases);
+        }
+        let host = device.read(&lifted, 0..network.dim());
+        self.lifted = Some(lifted);
+        host
     }
 }

@@ -30,7 +30,7 @@ where
         ("locked", &state.locked),
         ("bounds", &state.bounds),
         ("ritz_values", &state.ritz_values),
-        ("scale", &vec![state.scale, state.norm]),
+        ("scale", &vec![state.scale, state.norm, state.worst]),
     ] {
         file.insert(name, &[values.len()], values.clone());
     }
@@ -64,7 +64,7 @@ pub fn read_state<T: Scalar>(path: &Path, fingerprint: &str) -> Result<SolverSta
     let next = file.get("next")?;
     let &[_, dimension] = &next.shape[..] else { return Err(Error::file(path, "its next block is broken")) };
     let scales = wide("scale")?;
-    let [scale, norm] = scales[..] else { return Err(Error::file(path, "its scale is broken")) };
+    let [scale, norm, worst] = scales[..] else { return Err(Error::file(path, "its scale is broken")) };
     Ok(SolverState {
         dimension,
         basis: vectors(file.get("basis")?),
@@ -78,6 +78,7 @@ pub fn read_state<T: Scalar>(path: &Path, fingerprint: &str) -> Result<SolverSta
         ritz_values: wide("ritz_values")?,
         scale,
         norm,
+        worst,
         random_position: file.read_note("random_position")?,
         phase: file.read_note("phase")?,
         guard_steps: file.read_note("guard_steps")?,

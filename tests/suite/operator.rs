@@ -132,7 +132,7 @@ fn check_compression<D: Device>(device: &D, memory: usize, tolerance: f64) {
         assert!((vhw - whv).abs() <= tolerance * scale, "v'Cw = {vhw}, w'Cv = {whv}");
     }
     let mut lift = |vectors: &[Vec<D::Scalar>]| -> Vec<Vec<D::Scalar>> {
-        compression.lift(&vectors.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap()
+        vectors.iter().map(|v| compression.lift(&mut upload(device, v)).unwrap()).collect()
     };
     let (lifted, lifted_images, lifted_again) = (lift(&directions), lift(&images), lift(&again));
     for (lifted, coordinates) in lifted_images.iter().zip(&images) {

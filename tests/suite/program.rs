@@ -237,6 +237,13 @@ fn a_budget_a_judge_and_an_automatic_block() {
     let sketched = spectrum(&["--certify", "sketch"]);
     assert_eq!((sketched["certified"].as_str(), sketched["verification_hvps"].as_u64()), (Some("sketch"), Some(4)));
     assert!(statuses(&sketched).iter().all(|s| s == "converged"), "{sketched}");
+    // A file has vectors, which change nothing of what is printed but how far they are from orthonormal, and the last digits.
+    let file = folder.path().join("vectors.safetensors");
+    let with_vectors = spectrum(&["--certify", "sketch", "--out", text(&file)]);
+    assert!(file.exists() && with_vectors["orthogonality"].as_f64().unwrap() < 1e-6);
+    let values =
+        |report: &Value| report["pairs"].as_array().unwrap().iter().map(|p| p["value"].as_f64()).collect::<Vec<_>>();
+    assert_eq!(values(&with_vectors), values(&sketched));
     let judged = spectrum(&["--certify", "f64", "--block", "auto"]);
     assert_eq!(judged["certified"], "f64");
     assert!([1, 2].contains(&judged["block"].as_u64().unwrap()));

@@ -4,6 +4,8 @@
 //! before f64 takes over, so that a dot product of f32 keeps seven digits with the narrowest vectors too. `gemm` would sum
 //! thousands one after the other wherever it has no kernel of this shape: with NEON, and for more than 256 products.
 
+#![allow(clippy::needless_range_loop, reason = "closures would not be compiled for the chosen instructions")]
+
 use super::CpuDevice;
 use super::simd::arch;
 use crate::device::{Columns, Gram, Scalar};
@@ -60,7 +62,14 @@ impl<T: Scalar> Dots<'_, T> {
         let step = TERMS * T::lanes::<S>();
         for start in (0..self.rows.len()).step_by(step) {
             let rows = start..self.rows.len().min(start + step);
-            let sums = Self::terms(simd, a.map(|a| &a[rows.clone()]), b.map(|b| &b[rows.clone()]));
+            let (mut of_a, mut of_b) = (a, b);
+            for i in 0..A {
+                of_a[i] = &a[i][rows.clone()];
+            }
+            for j in 0..B {
+                of_b[j] = &b[j][rows.clone()];
+            }
+            let sums = Self::terms(simd, of_a, of_b);
             self.add(sums, i, j);
         }
     }
@@ -68,26 +77,55 @@ impl<T: Scalar> Dots<'_, T> {
     /// Of so few rows that the lanes keep their digits.
     #[inline(always)]
     fn terms<S: Simd, const A: usize, const B: usize>(simd: S, a: [&[T]; A], b: [&[T]; B]) -> [[T; A]; B] {
-        let mut sums = [[T::splat(simd, T::zero()); A]; B];
-        let mut add = |a: [T::Vector<S>; A], b: [T::Vector<S>; B]| {
-            for (sums, b) in sums.iter_mut().zip(b) {
-                for (sum, a) in sums.iter_mut().zip(a) {
-                    *sum = T::vfma(simd, a, b, *sum);
-                }
-            }
-        };
+        let zero = T::splat(simd, T::zero());
+        let (mut sums, mut x, mut y) = ([[zero; A]; B], [zero; A], [zero; B]);
         let len = a[0].len();
         let vectors = len / T::lanes::<S>();
         let whole = vectors * T::lanes::<S>();
-        let of_a = a.map(|a| &T::vectors::<S>(&a[..whole])[..vectors]);
-        let of_b = b.map(|b| &T::vectors::<S>(&b[..whole])[..vectors]);
-        for i in 0..vectors {
-            add(of_a.map(|a| a[i]), of_b.map(|b| b[i]));
+        let (mut of_a, mut of_b) = ([T::vectors::<S>(&a[0][..whole]); A], [T::vectors::<S>(&b[0][..whole]); B]);
+        for i in 0..A {
+            of_a[i] = &T::vectors::<S>(&a[i][..whole])[..vectors];
+        }
+        for j in 0..B {
+            of_b[j] = &T::vectors::<S>(&b[j][..whole])[..vectors];
+        }
+        for at in 0..vectors {
+            for i in 0..A {
+                x[i] = of_a[i][at];
+            }
+            for j in 0..B {
+                y[j] = of_b[j][at];
+            }
+            Self::add_products(simd, x, y, &mut sums);
         }
         if whole < len {
-            add(a.map(|a| T::load_some::<S>(&a[whole..])), b.map(|b| T::load_some::<S>(&b[whole..])));
+            for i in 0..A {
+                x[i] = T::load_some::<S>(&a[i][whole..]);
+            }
+            for j in 0..B {
+                y[j] = T::load_some::<S>(&b[j][whole..]);
+            }
+            Self::add_products(simd, x, y, &mut sums);
         }
-        sums.map(|sums| T::vsums(simd, sums))
+        let mut totals = [[T::zero(); A]; B];
+        for j in 0..B {
+            totals[j] = T::vsums(simd, sums[j]);
+        }
+        totals
+    }
+
+    #[inline(always)]
+    fn add_products<S: Simd, const A: usize, const B: usize>(
+        simd: S,
+        x: [T::Vector<S>; A],
+        y: [T::Vector<S>; B],
+        sums: &mut [[T::Vector<S>; A]; B],
+    ) {
+        for j in 0..B {
+            for i in 0..A {
+                sums[j][i] = T::vfma(simd, x[i], y[j], sums[j][i]);
+            }
+        }
     }
 
     /// All columns of `a` by `B` columns of `b` from the j-th.

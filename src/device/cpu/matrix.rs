@@ -128,6 +128,14 @@ impl<'a, T> MatMut<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.data.add(i * self.row_stride), self.columns) }
     }
 
+    /// Rows `start..start + count`.
+    pub fn rows(&mut self, start: usize, count: usize) -> MatMut<'_, T> {
+        assert!(start + count <= self.rows);
+        // Wrapping, because a matrix without entries may lie anywhere.
+        let data = self.data.wrapping_add(start * self.row_stride);
+        MatMut { data, rows: count, borrow: PhantomData, ..*self }
+    }
+
     /// Number of rows.
     pub fn row_count(&self) -> usize {
         self.rows

@@ -8,6 +8,7 @@
 
 mod ahead;
 mod arena;
+mod bits;
 mod conv;
 mod dense;
 mod gram;

@@ -3,7 +3,7 @@
 use eigenscope::device::{
     Columns, ColumnsMut, Combine, ConvBackward, ConvCoupling, ConvForward, ConvTangent, ConvTangentBackward,
     DenseBackward, DenseForward, DenseTangent, DenseTangentBackward, Device, Gram, LossBackward, LossForward,
-    LossTangent, LossTangentBackward, Matrices, MatricesMut, Multiply, RmsPropStep, Scalar, Store, Update,
+    LossTangent, LossTangentBackward, Matrices, MatricesMut, Multiply, RmsPropStep, Scalar, Store, Update, Zeros,
 };
 use eigenscope::network::{Conv, Dense};
 
@@ -376,7 +376,10 @@ pub fn multiply<D: Device>(device: &D, (directions, shape): MultiplyCase) -> Vec
         [(false, false), (true, false), (false, true), (true, true)].into_iter().enumerate()
     {
         for (same, store) in [(case % 2 == 0, Store::Set), (case % 2 == 1, Store::Add), (case < 2, Store::Subtract)] {
-            let place = |buffer, offset, pitch, transposed| Matrices { buffer, offset, pitch, transposed };
+            let place = |buffer, offset, pitch, transposed| {
+                let matrices = Matrices::new(buffer, offset, pitch);
+                if transposed { matrices.t() } else { matrices }
+            };
             let mut c = random(device, 3, 4 + directions * pitch);
             device.multiply(Multiply {
                 directions,
@@ -388,6 +391,26 @@ pub fn multiply<D: Device>(device: &D, (directions, shape): MultiplyCase) -> Vec
             });
             out.push(Output::sum(device, "multiply", &c, 4 + directions * pitch, terms));
         }
+    }
+    for zeros in [Zeros::Right(0), Zeros::Right(4), Zeros::Below(0), Zeros::Below(9)] {
+        let is_zero = |i: usize, j: usize| match zeros {
+            Zeros::Unknown => false,
+            Zeros::Right(n) => j > i + n,
+            Zeros::Below(n) => i > j + n,
+        };
+        let mut entries = noise(1, rows * terms);
+        entries.iter_mut().enumerate().filter(|(at, _)| is_zero(at / terms, at % terms)).for_each(|(_, a)| *a = 0.0);
+        let a = filled(device, &entries);
+        let mut c = random(device, 3, directions * pitch);
+        device.multiply(Multiply {
+            directions,
+            shape,
+            a: Matrices::same(&a).with(zeros),
+            b: Matrices::new(&b, 5, b_pitch),
+            c: MatricesMut { buffer: &mut c, offset: 0, pitch },
+            store: Store::Set,
+        });
+        out.push(Output::sum(device, "multiply of a triangle", &c, directions * pitch, terms));
     }
     out
 }

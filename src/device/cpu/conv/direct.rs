@@ -9,9 +9,10 @@
 
 #![allow(clippy::needless_range_loop, reason = "index loops over registers read like the products they are")]
 
-use super::{GROUP, WORD, bits};
+use super::GROUP;
 use crate::device::cpu::CpuDevice;
 use crate::device::cpu::arena::{with_arena, zeros};
+use crate::device::cpu::bits::{WORD, word_of};
 use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::cpu::transpose::{to_channels, to_channels_anyhow};
 use crate::device::{ConvForward, DEAD, Scalar};
@@ -146,7 +147,7 @@ impl<T: Scalar> WithSimd for FindLive<'_, T> {
         let rows = self.rows;
         for (ic, image) in self.image.chunks_exact(plane).enumerate() {
             for (live, row) in rows.iter_mut().zip(image.chunks_exact(row)) {
-                *live = bits(row, |x| u8::from(x != T::zero()));
+                *live = word_of(row, |x| u8::from(x != T::zero()));
             }
             // A position's bit stands for the two by two inputs that its tap meets in a window.
             for y in 0..rows.len() {

@@ -8,6 +8,9 @@ use crate::network::Conv;
 use bumpalo::Bump;
 use pulp::{Simd, WithSimd};
 
+/// Where the line of (output channel, block, ky, kx) lies.
+type Place = fn(&Layout, &Conv, usize, usize, usize, usize) -> usize;
+
 /// Sizes of the packed arrays, counted in lines.
 ///
 /// A first layer with one or three channels would leave its lines nearly empty. It is *unfolded*: every tap of every channel
@@ -129,25 +132,9 @@ impl Layout {
     }
 
     /// Packs weights (OC, IC, K, K) in either order.
-    pub fn pack_weights<'a, T: Scalar>(
-        &self,
-        arena: &'a Bump,
-        c: &Conv,
-        weights: &[T],
-        place: fn(&Self, &Conv, usize, usize, usize, usize) -> usize,
-    ) -> &'a [Line<T>] {
+    pub fn pack_weights<'a, T: Scalar>(&self, arena: &'a Bump, c: &Conv, weights: &[T], place: Place) -> &'a [Line<T>] {
         let lines = zeros::<Line<T>>(arena, self.weights);
-        let mut tap = weights.iter();
-        for oc in 0..c.out_channels {
-            for ic in 0..self.channels {
-                for ky in 0..self.kernel {
-                    for kx in 0..self.kernel {
-                        let line = place(self, c, oc, ic / CHANNELS, ky, kx);
-                        lines[line].0[ic % CHANNELS] = *tap.next().expect("one weight a tap");
-                    }
-                }
-            }
-        }
+        arch().dispatch(PackWeights { layout: self, c, weights, lines, place });
         lines
     }
 
@@ -160,6 +147,35 @@ impl Layout {
                     let line = self.by_channel(c, 0, ic / CHANNELS, ky, kx);
                     let (to, value) = (tap.next().expect("one weight a tap"), lines[line].0[ic % CHANNELS]);
                     *to = if accumulate { *to + value } else { value };
+                }
+            }
+        }
+    }
+}
+
+struct PackWeights<'a, T> {
+    layout: &'a Layout,
+    c: &'a Conv,
+    weights: &'a [T],
+    lines: &'a mut [Line<T>],
+    place: Place,
+}
+
+impl<T: Scalar> WithSimd for PackWeights<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { layout, c, weights, lines, place } = self;
+        let Layout { kernel, channels, blocks, taps, .. } = *layout;
+        for oc in 0..c.out_channels {
+            for block in 0..blocks {
+                let first = block * CHANNELS;
+                let weights = &weights[(oc * channels + first) * taps..];
+                for ky in 0..kernel {
+                    // The runs of a row of taps are neighbours in either order.
+                    let row = &mut lines[place(layout, c, oc, block, ky, 0)..][..kernel];
+                    to_pixels(simd, CHANNELS.min(channels - first), |ic| &weights[ic * taps + ky * kernel..], row);
                 }
             }
         }

@@ -225,13 +225,71 @@ impl<T: Scalar, const K: usize> WeightSums<'_, T, K> {
     }
 }
 
+impl<T: Scalar, const K: usize> WeightSums<'_, T, K> {
+    /// Where a patch is a single line: of a channel's `B` blocks from the given one, `U` outputs at a time, because sums of one line would
+    /// wait for one another.
+    #[inline(always)]
+    fn lines<S: Simd, const B: usize, const U: usize>(
+        &mut self,
+        simd: S,
+        oc: usize,
+        block: usize,
+        entries: Range<usize>,
+    ) {
+        let Layout { blocks, plane, .. } = self.layout;
+        let (d, patches) = (&self.d[entries.clone()], &self.routes.patches[entries]);
+        for e in 0..per_line::<T, S>() {
+            let mut sums = [[T::splat(simd, T::zero()); B]; U];
+            let add = |sums: &mut [T::Vector<S>; B], d: T, at: u16| {
+                for b in 0..B {
+                    // SAFETY: `assert_patches_inside` checked the patches.
+                    let [x] = unsafe { run::<T, 1>(self.image, (block + b) * plane + usize::from(at)) };
+                    sums[b] = T::vfma(simd, T::splat(simd, d), T::load::<S>(x, e), sums[b]);
+                }
+            };
+            let ((d, last_d), (patches, last_patches)) = (d.as_chunks::<U>(), patches.as_chunks::<U>());
+            for (d, at) in d.iter().zip(patches) {
+                for u in 0..U {
+                    add(&mut sums[u], d[u], at[u]);
+                }
+            }
+            for (&d, &at) in last_d.iter().zip(last_patches) {
+                add(&mut sums[0], d, at);
+            }
+            for b in 0..B {
+                let dw = &mut self.dw[oc * blocks + block + b];
+                let mut sum = T::load::<S>(dw, e);
+                for u in 0..U {
+                    sum = T::vadd(simd, sum, sums[u][b]);
+                }
+                T::store::<S>(dw, e, sum);
+            }
+        }
+    }
+}
+
 impl<T: Scalar, const K: usize> WithSimd for WeightSums<'_, T, K> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
         let Layout { blocks, plane, row, taps, .. } = self.layout;
         assert_patches_inside(&self.layout, self.routes, K, self.image.len() / blocks);
+        if K == 1 {
+            let routes = self.routes;
+            let mut ahead = Ahead::in_steps(self.ahead, routes.channels());
+            for (oc, entries) in routes.by_channel().enumerate() {
+                ahead.step();
+                let paired = if S::REGISTER_COUNT >= 32 { blocks / 2 * 2 } else { 0 };
+                for block in (0..paired).step_by(2) {
+                    self.lines::<S, 2, 4>(simd, oc, block, entries.clone());
+                }
+                for block in paired..blocks {
+                    self.lines::<S, 1, 4>(simd, oc, block, entries.clone());
+                }
+            }
+            return;
+        }
         let mut ahead = Ahead::in_steps(self.ahead, blocks * self.routes.channels());
         for block in 0..blocks {
             let image = &self.image[block * plane..(block + 1) * plane];

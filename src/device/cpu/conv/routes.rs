@@ -1,8 +1,8 @@
 //! Lists of a sample's live outputs, by channel and by position.
 
 use super::layout::Layout;
-use super::{WORD, bits};
 use crate::device::cpu::arena::{with_arena, with_idle, zeros};
+use crate::device::cpu::bits::{WORD, word_of};
 use crate::device::{DEAD, Scalar};
 use crate::network::Conv;
 use std::cell::RefCell;
@@ -49,7 +49,7 @@ fn live_bits(codes: &[u8]) -> u64 {
     const {
         assert!(DEAD == 4, "a bit of its own");
     }
-    bits(codes, |code| !code >> 2)
+    word_of(codes, |code| !code >> 2)
 }
 
 /// Runs `f` with lists that nobody else needs; their memory is kept for the thread's next task.

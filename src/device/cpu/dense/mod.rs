@@ -103,6 +103,43 @@ pub mod tests {
         }
     }
 
+    #[test]
+    fn zeros_that_are_passed_by_change_nothing() {
+        use crate::device::{Matrices, MatricesMut, Multiply, Store, Zeros};
+        for (rows, terms, columns) in [(1, 1, 1), (130, 70, 5), (64, 200, 129), (200, 64, 3)] {
+            for zeros in [Zeros::Right(0), Zeros::Right(50), Zeros::Below(0), Zeros::Below(70)] {
+                let mut a = noise(rows * terms, 1);
+                for (at, a) in a.iter_mut().enumerate() {
+                    let (i, j) = (at / terms, at % terms);
+                    let is_zero = match zeros {
+                        Zeros::Right(n) => j > i + n,
+                        Zeros::Below(n) => i > j + n,
+                        Zeros::Unknown => false,
+                    };
+                    if is_zero {
+                        *a = 0.0;
+                    }
+                }
+                let a_t: Vec<f64> = (0..rows * terms).map(|at| a[at % rows * terms + at / rows]).collect();
+                let b = noise(terms * columns, 2);
+                // What is there is replaced, subtracted from or added to; a NaN would stay where a row is passed by as a whole.
+                let product = |a: Matrices<'_, Cpu<f64>>, store: Store| {
+                    let mut c = vec![if store == Store::Set { f64::NAN } else { 1.0 }; rows * columns];
+                    let (b, c_place) = (Matrices::same(&b), MatricesMut { buffer: &mut c, offset: 0, pitch: 0 });
+                    multiply(Multiply { directions: 1, shape: [rows, terms, columns], a, b, c: c_place, store });
+                    c
+                };
+                for store in [Store::Set, Store::Add, Store::Subtract] {
+                    let expected = product(Matrices::same(&a), store);
+                    let what = format!("{rows}x{terms}x{columns}, {zeros:?}, {store:?}");
+                    assert_close(&what, &product(Matrices::same(&a).with(zeros), store), &expected);
+                    // The same of the transpose of its transpose.
+                    assert_close(&what, &product(Matrices::same(&a_t).t().with(zeros), store), &expected);
+                }
+            }
+        }
+    }
+
     /// Gated kernels against matrix products, for units that are on where `y` says so.
     fn compare(inputs: usize, outputs: usize, samples: usize, directions: usize, y: &[f64], has_tx: bool) {
         let what = format!("{inputs} to {outputs}, {samples} samples, {directions} directions, tangent of x: {has_tx}");

@@ -4,7 +4,7 @@ use super::{Cpu, Mat, MatMut, bias, for_each_block, is_on, matrices_mut, weights
 use crate::device::cpu::arena::{with_arena, zeros};
 use crate::device::cpu::matrix::MatsMut;
 use crate::device::{
-    DenseBackward, DenseForward, DenseTangent, DenseTangentBackward, Matrices, Multiply, Scalar, Store,
+    DenseBackward, DenseForward, DenseTangent, DenseTangentBackward, Matrices, Multiply, Scalar, Store, Zeros,
 };
 use crate::network::Dense;
 
@@ -13,14 +13,29 @@ use crate::network::Dense;
 const COLUMNS: usize = 256;
 /// The same for [`multiply`], whose results are smaller.
 const MULTIPLY_COLUMNS: usize = 128;
+/// Rows of a triangle that pass by the same zeros.
+const TRIANGLE_ROWS: usize = 64;
 
 pub(in crate::device::cpu) fn multiply<T: Scalar>(call: Multiply<'_, Cpu<T>>) {
     let Multiply { directions, shape: [rows, terms, columns], a, b, c, store } = call;
     let scale = if store == Store::Subtract { -T::one() } else { T::one() };
     let c = MatsMut::new(&mut c.buffer[c.offset..], directions, c.pitch, rows, columns);
     for_each_block(c, MULTIPLY_COLUMNS, |k, start, mut c| {
-        let b = operand(&b, k, terms, columns).columns(start, c.column_count());
-        c.gemm(operand(&a, k, rows, terms), b, store != Store::Set, scale);
+        let zeros = a.zeros;
+        let (a, b) = (operand(&a, k, rows, terms), operand(&b, k, terms, columns).columns(start, c.column_count()));
+        if zeros == Zeros::Unknown {
+            return c.gemm(a, b, store != Store::Set, scale);
+        }
+        for first in (0..rows).step_by(TRIANGLE_ROWS) {
+            let count = TRIANGLE_ROWS.min(rows - first);
+            let used = match zeros {
+                Zeros::Right(n) => 0..terms.min(first + count + n),
+                Zeros::Below(n) => first.saturating_sub(n).min(terms)..terms,
+                Zeros::Unknown => unreachable!("it has no triangle"),
+            };
+            let a = a.rows(first, count).columns(used.start, used.len());
+            c.rows(first, count).gemm(a, b.rows(used.start, used.len()), store != Store::Set, scale);
+        }
     });
 }
 

@@ -3,6 +3,7 @@
 use super::SAMPLES;
 use crate::device::Scalar;
 use crate::device::cpu::arena::zeros;
+use crate::device::cpu::bits::{WORD, word_of};
 use crate::device::cpu::dense::is_on;
 use crate::device::cpu::simd::arch;
 use crate::network::Dense;
@@ -11,9 +12,6 @@ use bumpalo::collections::Vec;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Bits a word.
-const WORD: usize = u64::BITS as usize;
 
 /// A bit for each sample and unit.
 pub struct Gates<'a> {
@@ -31,7 +29,7 @@ impl<'a> Gates<'a> {
         let rows = y[..samples * layer.outputs].par_chunks_exact(layer.outputs);
         bits.par_chunks_exact_mut(words).zip(rows).for_each(|(bits, y)| {
             for (word, y) in bits.iter_mut().zip(y.chunks(WORD)) {
-                *word = (0..).zip(y).fold(0, |word, (unit, &y)| word | u64::from(is_on(layer, y)) << unit);
+                *word = word_of(y, |y| u8::from(is_on(layer, y)));
             }
         });
         Self { samples, words, bits }

@@ -53,7 +53,7 @@ pub(super) fn tangent<T: Scalar>(layer: &Dense, call: DenseTangent<'_, Cpu<T>>) 
     let inputs = |x, k: usize| activations(x, k, call.samples, layer.inputs);
     let w = weights(layer, call.theta, 0);
     let tw = |k| weights(layer, call.vectors, k);
-    let tb = |k, o| bias(layer, call.vectors, k)[o];
+    let tb = |k| bias(layer, call.vectors, k);
     let ty = matrices_mut(call.ty, call.directions, call.samples, layer.outputs);
     with_arena(|arena| {
         let gates = Gates::new(arena, layer, call.samples, call.y);
@@ -135,7 +135,7 @@ fn dots<'a, T: Scalar, const N: usize>(
     order: &[usize],
     weights: impl Fn(usize) -> [Mat<'a, T>; N] + Sync,
     x: impl Fn(usize) -> [Mat<'a, T>; N] + Sync,
-    bias: impl Fn(usize, usize) -> T + Sync,
+    bias: impl Fn(usize) -> &'a [T] + Sync,
 ) {
     let columns = x(0)[0].column_count();
     let arch = arch();
@@ -155,13 +155,19 @@ fn dots<'a, T: Scalar, const N: usize>(
                     arch.dispatch(Dots::<T, N> { list, weights: packed.lines, x: tile.lines, z });
                 }
             }
+            let bias = &bias(k)[units.clone()];
+            let before = zeros::<T>(arena, units.len());
             for (team, list, z) in teams {
                 for (i, &s) in team.iter().enumerate() {
                     let y = y.row(s);
-                    let before = arena.alloc_slice_copy(if accumulate { &*y } else { &[] });
+                    if accumulate {
+                        before.copy_from_slice(y);
+                    }
                     y.fill(T::zero());
-                    for (&unit, z) in list.iter().zip(&**z).filter(|(unit, _)| gates.is_on(s, start + **unit)) {
-                        y[unit] = z[i] + bias(k, start + unit) + before.get(unit).copied().unwrap_or_default();
+                    // No branch can predict which units of the team are on for the sample.
+                    for (&unit, z) in list.iter().zip(&**z) {
+                        let sum = z[i] + bias[unit] + before[unit];
+                        y[unit] = if gates.is_on(s, start + unit) { sum } else { T::zero() };
                     }
                 }
             }
