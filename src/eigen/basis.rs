@@ -161,17 +161,17 @@ impl<D: Device> Basis<D> {
         }
     }
 
-    /// The first `count` columns as a block. All else is given back on the way, so that its memory serves what comes next.
-    pub fn into_block(self, device: &D, count: usize) -> Result<D::Buffer> {
+    /// The first `count` columns, each by itself. All else is given back on the way, so that its memory serves what comes next.
+    pub fn into_columns(self, device: &D, count: usize) -> Result<Vec<D::Buffer>> {
         let Self { slabs, scratch, dimension, .. } = self;
         drop(scratch);
-        let mut block = device.zeros(count * dimension)?;
+        let mut columns = (0..count).map(|_| device.zeros(dimension)).collect::<Result<Vec<_>>>()?;
         for Slab { rows, buffer } in slabs {
-            for j in 0..count {
-                device.copy(&buffer, j * rows.len(), &mut block, j * dimension + rows.start, rows.len());
+            for (j, column) in columns.iter_mut().enumerate() {
+                device.copy(&buffer, j * rows.len(), column, rows.start, rows.len());
             }
         }
-        Ok(block)
+        Ok(columns)
     }
 
     /// The columns in `columns`, one after the other, on the host.

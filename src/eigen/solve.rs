@@ -17,7 +17,8 @@ use std::time::Instant;
 
 /// Most vectors to a block when residuals are recomputed: larger ones take memory for tangents and gain nothing.
 const VERIFIED_TOGETHER: usize = 4;
-/// The last sweep comes as soon as the pairs have converged by what is known without it. From here on that is looked at after every step.
+/// The last sweep comes as soon as the pairs have converged by what is known without it. When the worst residual is so many times
+/// what it may be, that is looked at after every step from then on.
 const NEAR: f64 = 10.0;
 /// Noise, over the operator's norm, that no rounding makes: the operator is not symmetric, or not a fixed function.
 const NOT_SYMMETRIC: f64 = 1e-3;
@@ -308,8 +309,8 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
         })?;
         let noise = self.lanczos.noise();
         let (vectors, orthogonality) = if self.options.vectors {
-            let columns = self.lanczos.basis.into_block(self.operator.device(), count)?;
-            let vectors = lifted(self.operator, &columns, &mut residuals)?;
+            let columns = self.lanczos.basis.into_columns(self.operator.device(), count)?;
+            let vectors = lifted(self.operator, columns, &mut residuals)?;
             let orthogonality = orthogonality(&vectors.iter().map(Vec::as_slice).collect::<Vec<_>>());
             (vectors, orthogonality)
         } else {
@@ -418,16 +419,10 @@ impl<'a, D: Device, A: SymmetricOperator<D>> Solver<'a, D, A> {
 /// grows by as much.
 fn lifted<D: Device>(
     operator: &mut impl SymmetricOperator<D>,
-    vectors: &D::Buffer,
+    vectors: Vec<D::Buffer>,
     residuals: &mut [f64],
 ) -> Result<Vec<Vec<D::Scalar>>> {
-    let dimension = operator.dimension();
-    let mut vector = operator.device().zeros(dimension)?;
-    let mut lift = |j: usize| {
-        operator.device().copy(vectors, j * dimension, &mut vector, 0, dimension);
-        operator.lift(&mut vector)
-    };
-    let mut lifted = (0..residuals.len()).map(&mut lift).collect::<Result<Vec<_>>>()?;
+    let mut lifted = vectors.into_iter().map(|mut v| operator.lift(&mut v)).collect::<Result<Vec<_>>>()?;
     let scale = |vector: &mut Vec<D::Scalar>| {
         let length = length(vector);
         vector.iter_mut().for_each(|x| *x = D::Scalar::from_f64(x.widen() / length));
