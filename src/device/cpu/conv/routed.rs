@@ -223,9 +223,7 @@ impl<T: Scalar, const K: usize> WeightSums<'_, T, K> {
             }
         }
     }
-}
 
-impl<T: Scalar, const K: usize> WeightSums<'_, T, K> {
     /// Where a patch is a single line: of a channel's `B` blocks from the given one, `U` outputs at a time, because sums of one line would
     /// wait for one another.
     #[inline(always)]

@@ -23,15 +23,13 @@ pub(in crate::device::cpu) fn multiply<T: Scalar>(call: Multiply<'_, Cpu<T>>) {
     for_each_block(c, MULTIPLY_COLUMNS, |k, start, mut c| {
         let zeros = a.zeros;
         let (a, b) = (operand(&a, k, rows, terms), operand(&b, k, terms, columns).columns(start, c.column_count()));
-        if zeros == Zeros::Unknown {
-            return c.gemm(a, b, store != Store::Set, scale);
-        }
-        for first in (0..rows).step_by(TRIANGLE_ROWS) {
-            let count = TRIANGLE_ROWS.min(rows - first);
+        let height = if zeros == Zeros::Unknown { rows.max(1) } else { TRIANGLE_ROWS };
+        for first in (0..rows).step_by(height) {
+            let count = height.min(rows - first);
             let used = match zeros {
                 Zeros::Right(n) => 0..terms.min(first + count + n),
                 Zeros::Below(n) => first.saturating_sub(n).min(terms)..terms,
-                Zeros::Unknown => unreachable!("it has no triangle"),
+                Zeros::Unknown => 0..terms,
             };
             let a = a.rows(first, count).columns(used.start, used.len());
             c.rows(first, count).gemm(a, b.rows(used.start, used.len()), store != Store::Set, scale);
