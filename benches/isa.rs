@@ -10,7 +10,7 @@
 //! prints one kernel's machine code. wgpu cannot open the driver's null device, so this talks to Vulkan through ash.
 
 use ash::{khr, vk};
-use eigenscope::device::gpu::shader::{KERNELS, KernelSpec, Sharing, expand};
+use eigenscope::device::gpu::shader::{KERNELS, KernelSpec, Sharing, Variant, expand};
 use naga::back::{pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -36,6 +36,9 @@ const HOT: [&str; 8] = [
 /// The marks for hot kernels on navi21: latency is hidden by eight subgroups, and 60% is what good WGSL reaches of peak.
 const MIN_SUBGROUPS: u64 = 8;
 const MIN_FMA_SHARE: f64 = 0.6;
+/// The conv kernels do a quarter of a dense product's multiply-adds. With one direction, which has to load all operands for
+/// itself, this share makes them as short as a dense kernel that were nothing but multiply-adds.
+const MIN_ROUTED_SHARE: f64 = 0.25;
 
 /// Names the family in the child process.
 const CHILD: &str = "EIGENSCOPE_ISA_FAMILY";
@@ -92,13 +95,11 @@ fn compile_all<'a>(family: &str, kernels: impl Iterator<Item = &'a KernelSpec>, 
     println!("| kernel | VGPRs | SGPRs | spilled | subgroups/SIMD | loop: vector instr. | of them FMA | memory |");
     println!("|---|---|---|---|---|---|---|---|");
     let mut faults = Vec::new();
-    // Where a kernel can be asked for one of its two products, both variants.
     let variants = |kernel: &'a KernelSpec| {
-        let both = kernel.source.contains("override one_product");
-        [false, true].into_iter().take(1 + usize::from(both)).map(move |one| (kernel, one))
+        Variant::of(&expand(kernel.source, Sharing::Workgroup)).into_iter().map(move |variant| (kernel, variant))
     };
-    for (kernel, one_product) in kernels.flat_map(variants) {
-        let program = compiler.compile(kernel, one_product);
+    for (kernel, variant) in kernels.flat_map(variants) {
+        let program = compiler.compile(kernel, variant);
         if asm {
             println!("{}", program.assembly);
         }
@@ -110,7 +111,11 @@ fn compile_all<'a>(family: &str, kernels: impl Iterator<Item = &'a KernelSpec>, 
         println!(
             "| {}{}{} | {} | {} | {spilled} | {subgroups} | {} | {:.0}% | {} |",
             kernel.name,
-            if one_product { ", one product" } else { "" },
+            variant
+                .constants()
+                .filter(|(name, _)| *name != "kernel_size")
+                .map(|(name, _)| format!(", {}", name.replace('_', " ")))
+                .collect::<String>(),
             if hot { " *" } else { "" },
             program.statistic("VGPRs"),
             program.statistic("SGPRs"),
@@ -124,7 +129,8 @@ fn compile_all<'a>(family: &str, kernels: impl Iterator<Item = &'a KernelSpec>, 
         if hot && family == "navi21" && subgroups < MIN_SUBGROUPS {
             faults.push(format!("{}: {subgroups} subgroups a SIMD, {MIN_SUBGROUPS} are wanted", kernel.name));
         }
-        if hot && family == "navi21" && share < MIN_FMA_SHARE {
+        let alone = kernel.name.starts_with("conv") && !variant.four_directions;
+        if hot && family == "navi21" && share < if alone { MIN_ROUTED_SHARE } else { MIN_FMA_SHARE } {
             faults.push(format!("{}: {:.0}% of the inner loop are multiply-adds", kernel.name, 100.0 * share));
         }
     }
@@ -142,8 +148,8 @@ struct Count {
     memory: usize,
 }
 
-/// The innermost loop with the most multiply-adds, in the driver's listing: labels are lines like `BB4:`, and a branch
-/// to an earlier label closes a loop.
+/// The loop with the most multiply-adds outside the loops in it, in the driver's listing: labels are lines like `BB4:`, and a
+/// branch to an earlier label closes a loop.
 fn inner_loop(assembly: &str) -> Count {
     let lines: Vec<_> = assembly.lines().map(str::trim).collect();
     let label = |name: &str| lines.iter().position(|line| line.strip_suffix(':') == Some(name));
@@ -154,13 +160,11 @@ fn inner_loop(assembly: &str) -> Count {
             (start < end).then_some((start, end))
         })
         .collect();
-    let innermost = |l: &&(usize, usize)| !loops.iter().any(|m| m != *l && m.0 >= l.0 && m.1 <= l.1 && m.0 > l.0);
-    loops
-        .iter()
-        .filter(innermost)
-        .map(|&(start, end)| count(&lines[start..end]))
-        .max_by_key(|count| (count.fma, count.vector))
-        .unwrap_or_default()
+    let own = |&(start, end): &(usize, usize)| {
+        let within = |line: usize| loops.iter().any(|m| m.0 > start && m.1 <= end && (m.0..m.1).contains(&line));
+        count(&(start..end).filter(|&line| !within(line)).map(|line| lines[line]).collect::<Vec<_>>())
+    };
+    loops.iter().map(own).max_by_key(|count| (count.fma, count.vector)).unwrap_or_default()
 }
 
 fn count(lines: &[&str]) -> Count {
@@ -230,8 +234,8 @@ impl Compiler {
         }
     }
 
-    fn compile(&self, kernel: &KernelSpec, one_product: bool) -> Program {
-        let (words, bindings) = spirv(kernel, one_product);
+    fn compile(&self, kernel: &KernelSpec, variant: Variant) -> Program {
+        let (words, bindings) = spirv(kernel, variant);
         let device = &self.device;
         // SAFETY: naga wrote valid SPIR-V, the layout has its bindings, and the process ends before anything is freed.
         unsafe {
@@ -296,14 +300,14 @@ impl Compiler {
 }
 
 /// SPIR-V without checks, as the device compiles it, and the number of bindings.
-fn spirv(kernel: &KernelSpec, one_product: bool) -> (Vec<u32>, u32) {
+fn spirv(kernel: &KernelSpec, variant: Variant) -> (Vec<u32>, u32) {
     let source = expand(kernel.source, Sharing::Workgroup);
     let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
     let info = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
     let stage = (naga::ShaderStage::Compute, "main");
-    let constants = one_product.then(|| ("one_product".to_string(), 1.0)).into_iter().collect();
+    let constants = variant.constants().map(|(name, value)| (name.to_string(), value)).collect();
     let (module, info) = process_overrides(&module, &info, Some(stage), &constants).expect("overrides");
     let options = spv::Options {
         lang_version: (1, 3),

@@ -6,31 +6,48 @@
 @group(0) @binding(1) var<storage, read> tx: array<f32>; // (K, N, IC, H, W); x again in the first layer, not read
 @group(0) @binding(2) var<storage, read_write> images: array<f32>; // (1 + K, N, IC, H + K - 1, W + K - 1)
 
-// One invocation: a column of one image. Neighbours have neighbouring columns, and the divisions are done once for all rows;
-// a software adapter divides lane by lane.
+override channels_last: bool = false; // then images is (1 + K, N, H + K - 1, W + K - 1, IC4), IC padded to a multiple of four
+
+fn pixel(tangent: bool, at: u32) -> f32 {
+    if tangent { return tx[at]; }
+    return x[at];
+}
+
+// One invocation: `layer.slice` rows of a column of one image, or of four. Neighbours have neighbouring columns, and the
+// divisions are done once for all rows.
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let item = flat(id);
-    let count = layer.samples * layer.in_channels;
-    if item >= count * bordered_width() { return; }
-    let image = item / bordered_width();
-    let to = id.z * count * bordered_len() + image * bordered_len() + item % bordered_width();
+    let fours = (layer.in_channels + 3u) / 4u;
+    let each = select(layer.in_channels, fours, channels_last); // columns of a sample, with the same x
+    let width = bordered_width();
+    let count = layer.samples * each;
+    let image = item / width % count;
+    let begin = item / width / count * layer.slice;
+    let end = min(begin + layer.slice, layer.height + kernel() - 1u);
     // Unsigned, so that "left of" and "above" are far past the end.
-    let column = item % bordered_width() - layer.kernel / 2u;
+    let column = item % width - kernel() / 2u;
     let inside = column < layer.width;
-    let first = image * layer.height * layer.width + select(0u, column, inside);
-    let tangents = (layer.first + max(id.z, 1u) - 1u) * count * layer.height * layer.width;
-    for (var row = 0u; row < layer.height + layer.kernel - 1u; row++) {
-        let y = row - layer.kernel / 2u;
-        var value = 0.0;
-        if inside && y < layer.height {
-            let at = first + y * layer.width;
-            if id.z == 0u {
-                value = x[at];
-            } else {
-                value = tx[tangents + at];
+    let channel = image % each * select(1u, 4u, channels_last);
+    let plane = layer.height * layer.width;
+    let tangents = select(0u, (layer.first + id.z - 1u) * layer.samples * layer.in_channels * plane, id.z > 0u);
+    let first = tangents + (image / each * layer.in_channels + channel) * plane + select(0u, column, inside);
+    let to = id.z * count + image / each * each;
+    for (var row = begin; row < end; row++) {
+        let y = row - kernel() / 2u;
+        let copied = inside && y < layer.height;
+        let at = first + select(0u, y, copied) * layer.width;
+        let pixel_to = row * width + item % width;
+        if channels_last {
+            for (var c = 0u; c < 4u; c++) {
+                var value = 0.0;
+                if copied && channel + c < layer.in_channels { value = pixel(id.z > 0u, at + c * plane); }
+                images[4u * (to * bordered_len() + pixel_to * fours) + channel + c] = value;
             }
+        } else {
+            var value = 0.0;
+            if copied { value = pixel(id.z > 0u, at); }
+            images[(to + channel) * bordered_len() + pixel_to] = value;
         }
-        images[to + row * bordered_width()] = value;
     }
 }

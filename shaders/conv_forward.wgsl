@@ -45,10 +45,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var w = group.y * ROWS;
     var sums = Tile();
     for (var ic = 0u; ic < layer.in_channels; ic++) {
-        for (var ky = 0u; ky < layer.kernel; ky++) {
+        for (var ky = 0u; ky < kernel(); ky++) {
             var at = corner + ic * bordered_len() + ky * width;
             var left = vec2(images[at], images[at + width]);
-            for (var kx = 0u; kx < layer.kernel; kx++) {
+            for (var kx = 0u; kx < kernel(); kx++) {
                 at += 1u;
                 let right = vec2(images[at], images[at + width]);
                 sums = add_tile(sums, weight_rows(w, rows), vec4(left.x, right.x, left.y, right.y));

@@ -1,11 +1,17 @@
 // conv_tangent_backward_input.wgsl: tdx = W^T unroute(tdp) + tW^T unroute(dp), or the first product alone.
 #import conv
-#import outer
 #import rows
+#import windows
+#import store_window
+#workgroup
+#import scatter
+#end
+#subgroup
+#import outer
 #import tile
 #import store_rows
 #import unpool
-#import windows
+#end
 
 @group(0) @binding(0) var<storage, read> weights: array<Packed>; // (1 + K, OC, K, K, IC16): W and then tW, IC padded
 @group(0) @binding(1) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
@@ -15,6 +21,90 @@
 
 override one_product: bool = false;
 
+#workgroup
+override four_directions: bool = false; // of a lane; otherwise it has one
+
+// Four input channels of a window in up to four directions.
+struct Sums {
+    a: mat4x4<f32>,
+    b: mat4x4<f32>,
+    c: mat4x4<f32>,
+    d: mat4x4<f32>,
+}
+
+// Where the adjoints of the lane's directions begin; past the last direction, that one's again.
+fn directions_at(direction: u32) -> vec4<u32> {
+    let each = layer.samples * layer.out_channels * (layer.height / 2u) * (layer.width / 2u);
+    return (layer.first + min(direction + vec4(0u, 1u, 2u, 3u), vec4(layer.directions - 1u))) * each;
+}
+
+// Adds the adjoint's products with the tangent weights of a direction.
+fn add_adjoint(sums: mat4x4<f32>, slot: u32, four: u32, lane: u32, place: Place) -> mat4x4<f32> {
+    var added = sums;
+    for (var begin = 0u; begin < layer.out_channels; begin += staged_channels()) {
+        stage_taps(slot, begin, four, lane);
+        let end = min(begin + staged_channels(), layer.out_channels);
+        for (var oc = begin; oc < end; oc++) {
+            for (var i = 0u; i < cells_reached(); i++) {
+                let cell = cell_reached(i, oc, place);
+                let taps = routed_taps(cell, oc - begin);
+                added = add_taps(added, taps, select(0.0, dp[cell.at], cell.live));
+            }
+        }
+        workgroupBarrier();
+    }
+    return added;
+}
+
+// A lane has a window of 2x2 input pixels. Of each pooled cell that reaches it, one position has an adjoint, so that four taps
+// are wanted and not sixteen; they differ from lane to lane, and four directions share them.
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let first = layer.base + group.x * 64u + lane;
+    let items = layer.samples * windows_down() * windows_across();
+    let place = place_of(min(first, items - 1u));
+    let together = select(1u, 4u, four_directions);
+    let direction = group.z * together;
+    let at = directions_at(direction);
+    var sums = Sums();
+    clear_taps(lane);
+    for (var begin = 0u; begin < layer.out_channels; begin += staged_channels()) {
+        stage_taps(0u, begin, group.y, lane);
+        let end = min(begin + staged_channels(), layer.out_channels);
+        for (var oc = begin; oc < end; oc++) {
+            for (var i = 0u; i < cells_reached(); i++) {
+                let cell = cell_reached(i, oc, place);
+                let taps = routed_taps(cell, oc - begin);
+                sums.a = add_taps(sums.a, taps, select(0.0, tdp[at.x + cell.at], cell.live));
+                if four_directions {
+                    sums.b = add_taps(sums.b, taps, select(0.0, tdp[at.y + cell.at], cell.live));
+                    sums.c = add_taps(sums.c, taps, select(0.0, tdp[at.z + cell.at], cell.live));
+                    sums.d = add_taps(sums.d, taps, select(0.0, tdp[at.w + cell.at], cell.live));
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+    let slots = 1u + min(direction + vec4(0u, 1u, 2u, 3u), vec4(layer.directions - 1u));
+    if !one_product {
+        sums.a = add_adjoint(sums.a, slots.x, group.y, lane, place);
+        if four_directions {
+            sums.b = add_adjoint(sums.b, slots.y, group.y, lane, place);
+            sums.c = add_adjoint(sums.c, slots.z, group.y, lane, place);
+            sums.d = add_adjoint(sums.d, slots.w, group.y, lane, place);
+        }
+    }
+    if first >= items { return; }
+    store_channels(direction, group.y * 4u, first, sums.a);
+    if four_directions {
+        store_channels(direction + 1u, group.y * 4u, first, sums.b);
+        store_channels(direction + 2u, group.y * 4u, first, sums.c);
+        store_channels(direction + 3u, group.y * 4u, first, sums.d);
+    }
+}
+#end
+
+#subgroup
 // A pooled cell's adjoint, its tangent and its route code.
 struct Cell {
     values: vec2<f32>,
@@ -44,16 +134,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let cells = (layer.height / 2u) * (layer.width / 2u);
     let direction = layer.first + group.z;
     let tangents = direction * layer.samples * layer.out_channels * cells;
-    let y = item / across % down * 2u + layer.kernel / 2u;
-    let x = item % across * 2u + layer.kernel / 2u;
+    let y = item / across % down * 2u + kernel() / 2u;
+    let x = item % across * 2u + kernel() / 2u;
     let step = (layer.in_channels + ROWS - 1u) / ROWS * ROWS;
     let rows = row_offsets(lane, ROWS, 1u);
-    let vector = (1u + group.z) * layer.out_channels * layer.kernel * layer.kernel * step;
+    let vector = (1u + group.z) * layer.out_channels * kernel() * kernel() * step;
     var w = group.y * ROWS;
     var sums = Tile();
     for (var oc = 0u; oc < layer.out_channels; oc++) {
         let plane = (item / (across * down) * layer.out_channels + oc) * cells;
-        for (var ky = 0u; ky < layer.kernel; ky++) {
+        for (var ky = 0u; ky < kernel(); ky++) {
             let upper = plane + row_cell(y - ky);
             let lower = plane + row_cell(y - ky + 1u);
             let upper_bit = row_bit(y - ky);
@@ -63,7 +153,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var bit = column_bit(x + 1u);
             var upper_right = at_position(upper_cell, upper_bit + bit);
             var lower_right = at_position(lower_cell, lower_bit + bit);
-            for (var kx = 0u; kx < layer.kernel; kx++) {
+            for (var kx = 0u; kx < kernel(); kx++) {
                 // A cell has two columns of positions, and the right one comes first.
                 if (x - kx) % 2u == 1u {
                     upper_cell = cell(upper + column_cell(x - kx), tangents);
@@ -87,3 +177,4 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     if first < items { store_rows(direction, group.y * ROWS, item, sums); }
 }
+#end

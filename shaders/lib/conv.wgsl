@@ -18,11 +18,18 @@ var<immediate> layer: Conv;
 
 const DEAD: u32 = 4u;
 
+// The layer's, where the host has it compiled in, so that loops over taps are unrolled; zero where not.
+override kernel_size: u32 = 0u;
+
+fn kernel() -> u32 {
+    return select(layer.kernel, kernel_size, kernel_size > 0u);
+}
+
 // Images with a border of K/2 zeros, as `border.wgsl` makes them: the kernels need not ask where the image ends.
 fn bordered_width() -> u32 {
-    return layer.width + layer.kernel - 1u;
+    return layer.width + kernel() - 1u;
 }
 
 fn bordered_len() -> u32 {
-    return (layer.height + layer.kernel - 1u) * bordered_width();
+    return (layer.height + kernel() - 1u) * bordered_width();
 }

@@ -514,6 +514,14 @@ pub trait Device: Sync {
     /// Bytes that a [`crate::objective::Linearization`] may keep by default.
     fn default_memory(&self) -> usize;
 
+    /// Whether the device has kernels for a conv block of this shape.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] if not.
+    fn check_conv(&self, _layer: &Conv) -> Result<()> {
+        Ok(())
+    }
+
     /// A buffer of zeros.
     ///
     /// # Errors

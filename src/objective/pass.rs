@@ -27,7 +27,7 @@ impl<D: Device> Primal<D> {
         let outputs =
             || network.layers().iter().map(|l| device.zeros(samples * l.output_len())).collect::<Result<Vec<_>>>();
         let routes = network.layers().iter().map(|l| match l {
-            Layer::Conv(c) => device.codes(samples * c.output_len()).map(Some),
+            Layer::Conv(c) => device.check_conv(c).and_then(|()| device.codes(samples * c.output_len())).map(Some),
             Layer::Dense(_) => Ok(None),
         });
         Ok(Self {

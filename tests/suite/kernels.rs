@@ -112,15 +112,17 @@ fn work_too_long_for_one_submission_is_cut_and_gives_the_same_bits() {
 
 /// Kernel, what is in its text, what to put there instead: one fault for each kernel, or for each variant.
 const FAULTS: &[(&str, &str, &str)] = &[
-    ("border", "id.z == 0u", "id.z <= 1u"),
+    ("border", "pixel(id.z > 0u", "pixel(id.z > 1u"),
     ("conv_forward", "z.z > best", "z.z >= best + 0.1"),
     ("conv_tangent", "code >= 2u", "code >= 1u"),
-    ("conv_backward_weights", "window_pixels(at", "window_pixels(at + 1u"),
-    ("conv_backward_weights", "add_cells(sums, 0u", "add_cells(sums, 1u"),
-    ("conv_backward_input", "column_bit(x + 1u)", "column_bit(x)"),
+    ("conv_tangent", "window_b + tap", "window_a + tap"),
+    ("conv_tangent", "staged_tangents[to] = vec4", "staged_tangents[to] = vec4(1.0) + vec4"),
     ("conv_tangent_backward_weights", "window_pixels(inputs + at", "window_pixels(at"),
-    ("conv_tangent_backward_weights", "add_cells(sums, inputs", "add_cells(sums, 0u"),
+    ("conv_tangent_backward_weights", "tangents[i], images[at.x]", "tangents[0], images[at.x]"),
+    ("conv_tangent_backward_weights", "adjoints[i], inputs + at.x", "adjoints[i], inputs.xxxx + at.x"),
     ("conv_tangent_backward_input", "weight_rows(vector + w", "weight_rows(w"),
+    ("conv_tangent_backward_input", "tdp[at.x + cell.at]", "tdp[at.y + cell.at]"),
+    ("conv_tangent_backward_input", "add_adjoint(sums.a, slots.x", "add_adjoint(sums.a, slots.y"),
     ("coupling_weights", "channel, j)]", "0u, j)]"),
     ("coupling_first", "+= total", "= total"),
     ("sum_partials", "slice = 0u", "slice = 1u"),

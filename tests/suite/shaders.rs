@@ -1,7 +1,7 @@
 //! Every shader, without a GPU: translated for every backend, inside every backend's limits, and as the host's table of
 //! kernels says.
 
-use eigenscope::device::gpu::shader::{Access, KERNELS, SNIPPETS, Sharing, expand};
+use eigenscope::device::gpu::shader::{Access, KERNELS, SNIPPETS, Sharing, Variant, expand};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Module, ShaderStage, StorageAccess, TypeInner, back};
 use std::collections::BTreeSet;
@@ -130,10 +130,9 @@ fn every_kernel_is_translated_for_every_backend() {
         KERNELS.iter().flat_map(|kernel| [(kernel, Sharing::Workgroup), (kernel, Sharing::Subgroup)])
     {
         let (module, info) = variant(kernel.source, kernel.name, sharing);
-        let variants: &[_] = if module.overrides.is_empty() { &[0.0] } else { &[0.0, 1.0] };
-        for &one_product in variants {
-            let constants = (!module.overrides.is_empty()).then(|| ("one_product".to_string(), one_product));
-            translate(kernel.name, &module, &info, &constants.into_iter().collect());
+        for variant in Variant::of(&expand(kernel.source, sharing)) {
+            let constants = variant.constants().map(|(name, value)| (name.to_string(), value)).collect();
+            translate(kernel.name, &module, &info, &constants);
         }
     }
 }

@@ -7,11 +7,12 @@ use super::geometry::{MAX_TRIPS, TILE_ROWS, WORKGROUP, flat, grid, to_u32};
 use super::pack::{Operand, Order};
 use super::partials::{Destination, Partials};
 use super::queue::{Dispatch, Scratch};
-use super::shader::Kernel;
+use super::shader::{Kernel, Sharing, Variant};
 use super::storage::Storage;
-use super::{Buffer, GpuDevice};
+use super::{Buffer, Codes, GpuDevice};
 use crate::device::{ConvBackward, ConvCoupling, ConvForward, ConvTangent, ConvTangentBackward, Store};
 use crate::network::Conv;
+use crate::{Error, Result};
 use bytemuck::{Pod, Zeroable, bytes_of};
 use std::ops::Range;
 
@@ -69,9 +70,34 @@ fn params(c: &Conv, samples: usize, directions: &Range<usize>) -> Params {
     }
 }
 
-/// Asserts that one invocation may loop over the channels and taps of an output.
+/// The largest kernel whose taps GPUs stage: `STAGED` in shaders/lib/scatter.wgsl.
+const MAX_KERNEL: usize = 17;
+
+/// Loop iterations over the channels and taps of an output.
+fn trips(c: &Conv, channels: usize) -> usize {
+    channels * (1 + c.kernel * (1 + c.kernel))
+}
+
+/// Whether an invocation may loop as long as a block needs, and workgroup memory holds the taps of a channel.
+pub(super) fn check(gpu: &GpuDevice, c: &Conv) -> Result<()> {
+    if gpu.sharing() == Sharing::Workgroup && c.kernel > MAX_KERNEL {
+        let k = c.kernel;
+        let message =
+            format!("a kernel of {k}x{k} is too large for GPUs, which take {MAX_KERNEL}x{MAX_KERNEL} at most");
+        return Err(Error::Usage(format!("network: {message}; use --device cpu")));
+    }
+    let rows = c.height + c.kernel - 1;
+    if trips(c, c.in_channels.max(c.out_channels)).max(rows) > MAX_TRIPS {
+        let (size, maps) = (c.kernel, c.out_channels);
+        let message = format!("conv {size}x{size} {maps} on {} channels takes sums that are too long", c.in_channels);
+        return Err(Error::Usage(format!("network: {message} for GPUs; use --device cpu")));
+    }
+    Ok(())
+}
+
+/// Asserts what `check` says.
 fn assert_trips(c: &Conv, channels: usize) {
-    let trips = channels * (1 + c.kernel * (1 + c.kernel));
+    let trips = trips(c, channels);
     assert!(trips <= MAX_TRIPS, "{trips} iterations an output are too many for the GPU kernels: {c:?}");
 }
 
@@ -94,18 +120,20 @@ fn windows(c: &Conv, samples: usize) -> usize {
 }
 
 /// Copies the images with borders: those of the primal, and the tangents of a group of directions if there are any.
-fn border(gpu: &GpuDevice, c: &Conv, params: &Params, x: &Buffer, tx: Option<&Buffer>, to: &Storage) {
+fn border(gpu: &GpuDevice, c: &Conv, params: &Params, x: &Buffer, tx: Option<&Buffer>, last: bool, to: &Storage) {
     let slots = 1 + tx.map_or(0, |_| params.directions as usize);
     let len = bordered_len(c, params.samples as usize);
     let rows = c.height + c.kernel - 1;
     assert!(rows <= MAX_TRIPS, "images are too high for the GPU kernels: {c:?}");
+    // A software adapter divides lane by lane, which all rows of a column share there.
+    let rows_each = if gpu.sharing() == Sharing::Workgroup { 4 } else { rows };
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::Border,
-        one_product: false,
+        variant: Variant { channels_last: last, ..Variant::default() },
         layer: (c.input_len(), c.output_len()),
-        params: bytes_of(params),
+        params: bytes_of(&Params { slice: to_u32(rows_each), ..*params }),
         buffers: &[&x.raw, &tx.unwrap_or(x).raw, to],
-        grid: flat(len / rows, slots),
+        grid: flat(len / rows * rows.div_ceil(rows_each), slots),
         work: 0,
         bytes: (8 * slots * len) as u64,
     });
@@ -125,7 +153,7 @@ fn weights<'a>(c: &Conv, theta: &'a Buffer, vectors: &'a Buffer, directions: &Ra
 /// A kernel's call, which becomes as many dispatches as its work needs.
 struct Run<'a> {
     kernel: Kernel,
-    one_product: bool,
+    variant: Variant,
     params: Params,
     buffers: &'a [&'a Storage],
     layer: (usize, usize),
@@ -141,11 +169,23 @@ impl Run<'_> {
         self.cut(gpu, items, |len| grid([len.div_ceil(WORKGROUP), rows.div_ceil(TILE_ROWS), directions]));
     }
 
+    /// One invocation for each of `channels`, eight of `items` and a lane's directions.
+    fn gather(self, gpu: &GpuDevice, items: usize, channels: usize) {
+        let groups = groups_of(self.params.directions as usize, self.variant);
+        self.cut(gpu, items, |len| grid([len.div_ceil(8), channels.div_ceil(WORKGROUP), groups]));
+    }
+
+    /// One invocation for each of `items`, four of the `channels` and a lane's directions.
+    fn scatter(self, gpu: &GpuDevice, items: usize, channels: usize) {
+        let groups = groups_of(self.params.directions as usize, self.variant);
+        self.cut(gpu, items, |len| grid([len.div_ceil(WORKGROUP), channels.div_ceil(4), groups]));
+    }
+
     fn cut(self, gpu: &GpuDevice, len: usize, grid: impl Fn(usize) -> [u32; 3]) {
         for (range, work) in gpu.queue.pieces(len, self.work) {
             gpu.queue.dispatch(Dispatch {
                 kernel: self.kernel,
-                one_product: self.one_product,
+                variant: self.variant,
                 layer: self.layer,
                 params: bytes_of(&Params { base: to_u32(range.start), ..self.params }),
                 buffers: self.buffers,
@@ -167,11 +207,11 @@ pub(super) fn forward(gpu: &GpuDevice, c: &Conv, call: ConvForward<'_, GpuDevice
     let order = Order::outputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
     let images = gpu.queue.scratch(Scratch::Packed, bordered_len(c, call.samples));
     let packed = gpu.queue.scratch(Scratch::Second, order.len());
-    border(gpu, c, &params, call.x, None, &images);
+    border(gpu, c, &params, call.x, None, false, &images);
     order.pack(gpu, weights(c, call.theta, call.theta, &(0..1)), 0, &packed);
     Run {
         kernel: Kernel::ConvForward,
-        one_product: false,
+        variant: Variant::default(),
         params,
         buffers: &[&call.theta.raw, &packed, &images, &call.p.raw, &call.route.raw],
         layer: (c.input_len(), c.output_len()),
@@ -198,122 +238,157 @@ pub(super) fn tangent(gpu: &GpuDevice, c: &Conv, call: ConvTangent<'_, GpuDevice
         let params = params(c, call.samples, &directions);
         let images = gpu.queue.scratch(Scratch::Packed, (1 + call.tx.map_or(0, |_| directions.len())) * len);
         let packed = gpu.queue.scratch(Scratch::Second, (1 + directions.len()) * order.len());
-        border(gpu, c, &params, call.x, call.tx, &images);
+        border(gpu, c, &params, call.x, call.tx, false, &images);
         order.pack(gpu, weights(c, call.theta, call.vectors, &directions), directions.len(), &packed);
-        Run {
+        let routed = gpu.sharing() == Sharing::Workgroup;
+        let run = Run {
             kernel: Kernel::ConvTangent,
-            one_product: call.tx.is_none(),
+            variant: variant(gpu, c, directions.len(), call.tx.is_none()),
             params,
             buffers: &[&call.vectors.raw, &packed, &images, &call.route.raw, &call.tp.raw],
             layer: (c.input_len(), c.output_len()),
             work: 4 * products * directions.len() * outputs * c.patch_len(),
             scalars: (1 + directions.len()) * (call.samples * c.input_len() + c.weight_len() + outputs),
+        };
+        let items = call.samples * c.pooled_height() * c.pooled_width();
+        if routed {
+            run.gather(gpu, items, c.out_channels);
+        } else {
+            run.each(gpu, items, c.out_channels);
         }
-        .each(gpu, call.samples * c.pooled_height() * c.pooled_width(), c.out_channels);
     }
 }
 
 pub(super) fn backward(gpu: &GpuDevice, c: &Conv, call: ConvBackward<'_, GpuDevice>) {
-    let outputs = call.samples * c.output_len();
     assert_parameters(c, call.theta, Some((call.gradient, 1)));
-    call.x.holds("x", call.samples * c.input_len());
-    call.route.holds("route", outputs);
-    call.dp.holds("dp", outputs);
-    let work = 4 * outputs * c.patch_len();
-    let split = Split::new(gpu, c, call.samples, 1);
-    let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, &(0..1)) };
-    {
-        let images = gpu.queue.scratch(Scratch::Packed, bordered_len(c, call.samples));
-        let partials = split.partials.scratch(gpu);
-        border(gpu, c, &params, call.x, None, &images);
-        let run = Run {
-            kernel: Kernel::ConvBackwardWeights,
-            one_product: false,
-            params,
-            buffers: &[&images, &call.route.raw, &call.dp.raw, &partials],
-            layer: (c.input_len(), c.output_len()),
-            work,
-            scalars: call.samples * c.input_len() + 2 * outputs + split.partials.scalars(),
-        };
-        split.sum(gpu, c, run, &partials, call.gradient, call.accumulate);
-    }
+    let adjoint =
+        Adjoint { samples: call.samples, x: call.x, route: call.route, tdp: call.dp, directions: 1, dp: None };
+    adjoint.assert(c);
+    adjoint.weights(gpu, c, None, call.gradient, call.accumulate);
     if let Some(dx) = call.dx {
-        assert_trips(c, c.out_channels);
-        dx.holds("dx", call.samples * c.input_len());
-        let order = Order::inputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
-        let packed = gpu.queue.scratch(Scratch::Packed, order.len());
-        order.pack(gpu, weights(c, call.theta, call.theta, &(0..1)), 0, &packed);
-        Run {
-            kernel: Kernel::ConvBackwardInput,
-            one_product: false,
-            params,
-            buffers: &[&packed, &call.route.raw, &call.dp.raw, &dx.raw],
-            layer: (c.input_len(), c.output_len()),
-            work,
-            scalars: call.samples * c.input_len() + 2 * outputs + c.weight_len(),
-        }
-        .each(gpu, windows(c, call.samples), c.in_channels);
+        adjoint.input(gpu, c, call.theta, call.theta, dx);
     }
 }
 
 pub(super) fn tangent_backward(gpu: &GpuDevice, c: &Conv, call: ConvTangentBackward<'_, GpuDevice>) {
-    let outputs = call.samples * c.output_len();
     assert_parameters(c, call.theta, Some((call.vectors, call.directions)));
     assert_parameters(c, call.theta, Some((call.products, call.directions)));
-    call.x.holds("x", call.samples * c.input_len());
+    let &ConvTangentBackward { samples, x, route, directions, dp, .. } = &call;
+    let adjoint = Adjoint { samples, x, route, tdp: call.tdp, directions, dp };
+    adjoint.assert(c);
+    // Terms of the adjoint itself, if they are wanted and there are any.
+    let tx = call.tx.filter(|_| call.dp.is_some());
     if let Some(tx) = call.tx {
         tx.holds("tx", call.directions * call.samples * c.input_len());
     }
-    call.route.holds("route", outputs);
-    if let Some(dp) = call.dp {
-        dp.holds("dp", outputs);
+    adjoint.weights(gpu, c, tx, call.products, call.accumulate);
+    if let Some(tdx) = call.tdx {
+        adjoint.input(gpu, c, call.theta, call.vectors, tdx);
     }
-    call.tdp.holds("tdp", call.directions * outputs);
-    // Terms of the adjoint itself, if they are wanted and there are any.
-    let tx = call.tx.filter(|_| call.dp.is_some());
-    let dp = call.dp.unwrap_or(call.tdp);
-    let products = 1 + usize::from(tx.is_some());
-    let len = bordered_len(c, call.samples);
-    for directions in gpu.groups(call.directions, len) {
-        let split = Split::new(gpu, c, call.samples, directions.len());
-        let params = Params { slice: to_u32(split.slice), ..params(c, call.samples, &directions) };
-        let images = gpu.queue.scratch(Scratch::Packed, (1 + tx.map_or(0, |_| directions.len())) * len);
-        let partials = split.partials.scratch(gpu);
-        border(gpu, c, &params, call.x, tx, &images);
-        let run = Run {
-            kernel: Kernel::ConvTangentBackwardWeights,
-            one_product: tx.is_none(),
-            params,
-            buffers: &[&images, &call.route.raw, &dp.raw, &call.tdp.raw, &partials],
-            layer: (c.input_len(), c.output_len()),
-            work: 4 * products * directions.len() * outputs * c.patch_len(),
-            scalars: (1 + directions.len()) * (call.samples * c.input_len() + outputs)
-                + outputs
-                + split.partials.scalars(),
-        };
-        split.sum(gpu, c, run, &partials, call.products, call.accumulate);
+}
+
+/// An adjoint `dp` of a conv block's output and its tangents `tdp`, or, in place of those, one adjoint and no tangents.
+struct Adjoint<'a> {
+    samples: usize,
+    x: &'a Buffer,
+    route: &'a Codes,
+    tdp: &'a Buffer,
+    directions: usize,
+    dp: Option<&'a Buffer>,
+}
+
+impl Adjoint<'_> {
+    fn outputs(&self, c: &Conv) -> usize {
+        self.samples * c.output_len()
     }
-    let Some(tdx) = call.tdx else { return };
-    assert_trips(c, c.out_channels);
-    tdx.holds("tdx", call.directions * call.samples * c.input_len());
-    let order = Order::inputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
-    for directions in gpu.groups(call.directions, order.len()) {
-        let packed_directions = call.dp.map_or(0, |_| directions.len());
-        let packed = gpu.queue.scratch(Scratch::Packed, (1 + packed_directions) * order.len());
-        order.pack(gpu, weights(c, call.theta, call.vectors, &directions), packed_directions, &packed);
-        Run {
-            kernel: Kernel::ConvTangentBackwardInput,
-            one_product: call.dp.is_none(),
-            params: params(c, call.samples, &directions),
-            buffers: &[&packed, &call.route.raw, &dp.raw, &call.tdp.raw, &tdx.raw],
-            layer: (c.input_len(), c.output_len()),
-            work: 4 * (1 + usize::from(call.dp.is_some())) * directions.len() * outputs * c.patch_len(),
-            scalars: (1 + directions.len()) * (outputs + c.weight_len())
-                + outputs
-                + directions.len() * call.samples * c.input_len(),
+
+    fn assert(&self, c: &Conv) {
+        self.x.holds("x", self.samples * c.input_len());
+        self.route.holds("route", self.outputs(c));
+        self.tdp.holds("tdp", self.directions * self.outputs(c));
+        if let Some(dp) = self.dp {
+            dp.holds("dp", self.outputs(c));
         }
-        .each(gpu, windows(c, call.samples), c.in_channels);
     }
+
+    /// Of the weights and biases.
+    fn weights(&self, gpu: &GpuDevice, c: &Conv, tx: Option<&Buffer>, to: &Buffer, accumulate: bool) {
+        let outputs = self.outputs(c);
+        let products = 1 + usize::from(tx.is_some());
+        // Lanes of a GPU have the same pixel in neighbouring channels.
+        let last = gpu.sharing() == Sharing::Workgroup;
+        let padded = if last { c.in_channels.next_multiple_of(4) } else { c.in_channels };
+        let len = bordered_len(c, self.samples) / c.in_channels * padded;
+        for directions in gpu.groups(self.directions, len) {
+            let split = Split::new(gpu, c, self.samples, directions.len(), tx.is_none());
+            let params = Params { slice: to_u32(split.slice), ..params(c, self.samples, &directions) };
+            let images = gpu.queue.scratch(Scratch::Packed, (1 + tx.map_or(0, |_| directions.len())) * len);
+            let partials = split.partials.scratch(gpu);
+            border(gpu, c, &params, self.x, tx, last, &images);
+            let run = Run {
+                kernel: Kernel::ConvTangentBackwardWeights,
+                variant: split.variant,
+                params,
+                buffers: &[&images, &self.route.raw, &self.dp.unwrap_or(self.tdp).raw, &self.tdp.raw, &partials],
+                layer: (c.input_len(), c.output_len()),
+                work: 4 * products * directions.len() * outputs * c.patch_len(),
+                scalars: (1 + directions.len()) * (self.samples * c.input_len() + outputs)
+                    + outputs
+                    + split.partials.scalars(),
+            };
+            split.sum(gpu, c, run, &partials, to, accumulate);
+        }
+    }
+
+    /// Of the input.
+    fn input(&self, gpu: &GpuDevice, c: &Conv, theta: &Buffer, vectors: &Buffer, to: &Buffer) {
+        assert_trips(c, c.out_channels);
+        to.holds("dx", self.directions * self.samples * c.input_len());
+        let outputs = self.outputs(c);
+        let order = Order::inputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
+        for directions in gpu.groups(self.directions, order.len()) {
+            let packed_directions = self.dp.map_or(0, |_| directions.len());
+            let packed = gpu.queue.scratch(Scratch::Packed, (1 + packed_directions) * order.len());
+            order.pack(gpu, weights(c, theta, vectors, &directions), packed_directions, &packed);
+            let routed = gpu.sharing() == Sharing::Workgroup;
+            let run = Run {
+                kernel: Kernel::ConvTangentBackwardInput,
+                variant: variant(gpu, c, directions.len(), self.dp.is_none()),
+                params: params(c, self.samples, &directions),
+                buffers: &[&packed, &self.route.raw, &self.dp.unwrap_or(self.tdp).raw, &self.tdp.raw, &to.raw],
+                layer: (c.input_len(), c.output_len()),
+                work: 4 * (1 + usize::from(self.dp.is_some())) * directions.len() * outputs * c.patch_len(),
+                scalars: (1 + directions.len()) * (outputs + c.weight_len())
+                    + outputs
+                    + directions.len() * self.samples * c.input_len(),
+            };
+            let items = windows(c, self.samples);
+            if routed {
+                run.scatter(gpu, items, c.in_channels);
+            } else {
+                run.each(gpu, items, c.in_channels);
+            }
+        }
+    }
+}
+
+/// The variant of a kernel for a layer and so many directions: where lanes of a GPU share, they have four directions together,
+/// or one if there is no other.
+fn variant(gpu: &GpuDevice, c: &Conv, directions: usize, one_product: bool) -> Variant {
+    match gpu.sharing() {
+        Sharing::Workgroup => Variant {
+            one_product,
+            four_directions: directions > 1,
+            kernel_size: to_u32(c.kernel),
+            ..Variant::default()
+        },
+        Sharing::Subgroup => Variant { one_product, ..Variant::default() },
+    }
+}
+
+/// Groups of directions that one lane has together.
+fn groups_of(directions: usize, variant: Variant) -> usize {
+    if variant.four_directions { directions.div_ceil(4) } else { directions }
 }
 
 pub(super) fn coupling(gpu: &GpuDevice, first: &Conv, second: &Conv, call: ConvCoupling<'_, GpuDevice>) {
@@ -344,7 +419,7 @@ pub(super) fn coupling(gpu: &GpuDevice, first: &Conv, second: &Conv, call: ConvC
     {
         gpu.queue.dispatch(Dispatch {
             kernel,
-            one_product: false,
+            variant: Variant::default(),
             layer: (first.input_len(), second.output_len()),
             params: bytes_of(&params),
             buffers: &[&call.matrix.raw, &call.vectors.raw, &call.products.raw],
@@ -359,26 +434,44 @@ pub(super) fn coupling(gpu: &GpuDevice, first: &Conv, second: &Conv, call: ConvC
 struct Split {
     /// Pooled rows of one slice.
     slice: usize,
-    /// Workgroups of one slice and direction: tiles of taps and of output channels.
+    /// Workgroups of one slice and a lane's directions: tiles of taps and of output channels.
     tiles: [usize; 2],
+    /// Pairs of slice and group of directions.
+    parts: usize,
+    variant: Variant,
     /// Of weights and biases.
     partials: Partials,
 }
 
 impl Split {
-    fn new(gpu: &GpuDevice, c: &Conv, samples: usize, directions: usize) -> Self {
-        let tiles = gpu.tiling().cover(c.out_channels, c.patch_len());
-        // The tangent kernel walks a pooled row twice, and stages the cells of it each time.
-        let trips = 1 + 5 * c.pooled_width();
-        let (slice, slices) = gpu.tiling().slices(samples * c.pooled_height(), trips, tiles[0] * tiles[1] * directions);
-        Self { slice, tiles, partials: Partials { slices, directions, len: c.weight_len() + c.out_channels } }
+    fn new(gpu: &GpuDevice, c: &Conv, samples: usize, directions: usize, one_product: bool) -> Self {
+        let columns = c.patch_len();
+        let (variant, tiles, halves, trips) = match gpu.sharing() {
+            Sharing::Workgroup => {
+                let fours = c.in_channels.div_ceil(4) * c.kernel * c.kernel;
+                let many_columns = fours > WORKGROUP;
+                let fours_each = if many_columns { 4 } else { 1 };
+                let variant = Variant { many_columns, ..variant(gpu, c, directions, one_product) };
+                let tiles = [fours.div_ceil(fours_each * WORKGROUP), c.out_channels];
+                let halves = if fours <= WORKGROUP / 2 { 2 } else { 1 };
+                (variant, tiles, halves, 1 + 2 * c.pooled_width())
+            }
+            Sharing::Subgroup => {
+                let variant = variant(gpu, c, directions, one_product);
+                // The kernel walks a pooled row twice.
+                (variant, gpu.tiling().cover(c.out_channels, columns), 1, 1 + 5 * c.pooled_width())
+            }
+        };
+        let groups = groups_of(directions, variant);
+        let (slice, slices) = gpu.tiling().slices(samples * c.pooled_height(), trips, tiles[0] * tiles[1] * groups);
+        let partials = Partials { slices: slices * halves, directions, len: c.weight_len() + c.out_channels };
+        Self { slice, tiles, parts: slices * groups, variant, partials }
     }
 
     /// Runs the kernel that writes the partial sums, then sums them into a block of parameter vectors.
     fn sum(&self, gpu: &GpuDevice, c: &Conv, run: Run<'_>, partials: &Storage, to: &Buffer, accumulate: bool) {
-        let Partials { slices, directions, .. } = self.partials;
         let first = run.params.first as usize;
-        run.cut(gpu, slices * directions, |pairs| grid([self.tiles[0], self.tiles[1], pairs]));
+        run.cut(gpu, self.parts, |parts| grid([self.tiles[0], self.tiles[1], parts]));
         let store = if accumulate { Store::Add } else { Store::Set };
         let to = Destination { buffer: to, offset: first * c.pitch + c.weight, pitch: c.pitch, store };
         self.partials.sum(gpu, (c.input_len(), c.output_len()), partials, to);

@@ -8,7 +8,7 @@ use super::geometry::{flat, grid, ranges, to_u32};
 use super::pack::{Operand, Order};
 use super::partials::{Destination, Partials};
 use super::queue::{Dispatch, Scratch};
-use super::shader::Kernel;
+use super::shader::{Kernel, Variant};
 use super::storage::Storage;
 use super::{Buffer, GpuDevice};
 use crate::device::{DenseBackward, DenseForward, DenseTangent, DenseTangentBackward, Store};
@@ -73,7 +73,7 @@ impl Params {
 /// A matrix product in each direction, which becomes as many dispatches as its sums and its work need.
 struct Product<'a> {
     kernel: Kernel,
-    one_product: bool,
+    variant: Variant,
     params: Params,
     operands: &'a [&'a Storage],
     /// Shape of the tiles' matrix.
@@ -121,7 +121,7 @@ impl Product<'_> {
         for (rows, work) in gpu.queue.pieces(rows, work) {
             gpu.queue.dispatch(Dispatch {
                 kernel: self.kernel,
-                one_product: self.one_product,
+                variant: self.variant,
                 layer: (params.inputs as usize, params.outputs as usize),
                 params: bytes_of(&Params { base: to_u32(rows.start), ..params }),
                 buffers: &buffers,
@@ -165,7 +165,7 @@ pub(super) fn forward(gpu: &GpuDevice, d: &Dense, call: DenseForward<'_, GpuDevi
     let xt = gpu.queue.scratch(Scratch::Packed, order.len());
     let partials = split.partials.scratch(gpu);
     order.pack(gpu, primal(&call.x.raw), 0, &xt);
-    split.run(gpu, Kernel::DenseForward, false, w + x + y, &[&call.theta.raw, &xt, &partials]);
+    split.run(gpu, Kernel::DenseForward, Variant::default(), w + x + y, &[&call.theta.raw, &xt, &partials]);
     split.sum(gpu, Kernel::DenseForwardSum, &[&call.theta.raw, &partials, &call.y.raw]);
 }
 
@@ -189,7 +189,7 @@ pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevi
             let forward = Split::new(gpu, d, directions.len() * call.samples, 0..1);
             let partials = forward.partials.scratch(gpu);
             let scalars = w + directions.len() * (x + y);
-            forward.run(gpu, Kernel::DenseForward, false, scalars, &[&call.theta.raw, &xt, &partials]);
+            forward.run(gpu, Kernel::DenseForward, Variant::default(), scalars, &[&call.theta.raw, &xt, &partials]);
             let sum = Split { samples: call.samples, directions, accumulate: true, ..forward };
             sum.sum(gpu, Kernel::DenseTangentSum, &[tb, &partials, y_raw, ty]);
         }
@@ -208,7 +208,8 @@ pub(super) fn tangent(gpu: &GpuDevice, d: &Dense, call: DenseTangent<'_, GpuDevi
         let partials = split.partials.scratch(gpu);
         let scalars = (1 + directions.len()) * (w + x) + directions.len() * y;
         let buffers = [&call.theta.raw, &call.vectors.raw, &*xt, &*partials];
-        split.run(gpu, Kernel::DenseTangent, call.tx.is_none(), scalars, &buffers);
+        let variant = Variant { one_product: call.tx.is_none(), ..Variant::default() };
+        split.run(gpu, Kernel::DenseTangent, variant, scalars, &buffers);
         split.sum(gpu, Kernel::DenseTangentSum, &[tb, &partials, y_raw, ty]);
     }
 }
@@ -247,13 +248,13 @@ impl<'a> Split<'a> {
     }
 
     /// The partial sums; `scalars` of operands.
-    fn run(&self, gpu: &GpuDevice, kernel: Kernel, one_product: bool, scalars: usize, buffers: &[&Storage]) {
-        let products = if kernel == Kernel::DenseTangent && !one_product { 2 } else { 1 };
+    fn run(&self, gpu: &GpuDevice, kernel: Kernel, variant: Variant, scalars: usize, buffers: &[&Storage]) {
+        let products = if kernel == Kernel::DenseTangent && !variant.one_product { 2 } else { 1 };
         let work = products * self.directions.len() * self.samples * self.d.inputs * self.d.outputs;
         for (rows, work) in gpu.queue.pieces(self.tiles[1], work) {
             gpu.queue.dispatch(Dispatch {
                 kernel,
-                one_product,
+                variant,
                 layer: (self.d.inputs, self.d.outputs),
                 params: bytes_of(&Params { base: to_u32(rows.start), ..self.params() }),
                 buffers,
@@ -269,7 +270,7 @@ impl<'a> Split<'a> {
         let len = self.samples * self.d.outputs;
         gpu.queue.dispatch(Dispatch {
             kernel,
-            one_product: false,
+            variant: Variant::default(),
             layer: (self.d.inputs, self.d.outputs),
             params: bytes_of(&self.params()),
             buffers,
@@ -288,7 +289,7 @@ pub(super) fn backward(gpu: &GpuDevice, d: &Dense, call: DenseBackward<'_, GpuDe
     let dz = &*call.dy;
     Product {
         kernel: Kernel::DenseBackwardWeights,
-        one_product: false,
+        variant: Variant::default(),
         terms: call.samples,
         products: 1,
         scalars: x + y,
@@ -315,7 +316,7 @@ fn input(gpu: &GpuDevice, d: &Dense, theta: &Buffer, samples: usize, dz: &Buffer
     order.pack(gpu, primal(&dz.raw), 0, &dzt);
     Product {
         kernel: Kernel::DenseBackwardInput,
-        one_product: false,
+        variant: Variant::default(),
         terms: d.outputs,
         products: 1,
         scalars: w + y,
@@ -344,7 +345,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
         call.dz.holds("dz", outputs);
         Product {
             kernel: Kernel::DenseTangentBackwardWeights,
-            one_product: call.tx.is_none(),
+            variant: Variant { one_product: call.tx.is_none(), ..Variant::default() },
             terms: call.samples,
             products: 1 + usize::from(call.tx.is_some()),
             scalars: (1 + call.directions) * (x + y),
@@ -374,7 +375,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, d: &Dense, call: DenseTangentBac
         order.pack(gpu, from, directions.len(), &dzt);
         Product {
             kernel: Kernel::DenseTangentBackwardInput,
-            one_product: false,
+            variant: Variant::default(),
             terms: d.outputs,
             products: 2,
             scalars: (1 + directions.len()) * (w + y),
@@ -401,7 +402,7 @@ fn mask(gpu: &GpuDevice, d: &Dense, samples: usize, directions: usize, y: &Buffe
     if d.relu {
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::ReluMask,
-            one_product: false,
+            variant: Variant::default(),
             layer: (d.inputs, d.outputs),
             params: bytes_of(&params(d, samples)),
             buffers: &[&y.raw, &dy.raw],
@@ -417,7 +418,7 @@ fn sum_bias(gpu: &GpuDevice, d: &Dense, params: Params, directions: usize, dz: &
     for range in ranges(params.samples as usize) {
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::ColumnSums,
-            one_product: false,
+            variant: Variant::default(),
             layer: (d.inputs, d.outputs),
             work: 0,
             bytes: (4 * directions * d.outputs * range.len()) as u64,

@@ -3,7 +3,7 @@
 use super::GpuDevice;
 use super::geometry::{MAX_TRIPS, flat, to_u32};
 use super::queue::Dispatch;
-use super::shader::Kernel;
+use super::shader::{Kernel, Variant};
 use crate::device::{LossBackward, LossForward, LossTangent, LossTangentBackward};
 use bytemuck::{Pod, Zeroable, bytes_of};
 
@@ -30,7 +30,7 @@ pub(super) fn forward(gpu: &GpuDevice, call: LossForward<'_, GpuDevice>) {
     call.r.holds("r", logits);
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossForward,
-        one_product: false,
+        variant: Variant::default(),
         layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, 1.0)),
         buffers: &[&call.logits.raw, &call.labels.raw, &call.losses.raw, &call.r.raw],
@@ -46,7 +46,7 @@ pub(super) fn backward(gpu: &GpuDevice, call: LossBackward<'_, GpuDevice>) {
     call.dlogits.holds("dlogits", logits);
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossBackward,
-        one_product: false,
+        variant: Variant::default(),
         layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, call.scale)),
         buffers: &[&call.r.raw, &call.dlogits.raw],
@@ -63,7 +63,7 @@ pub(super) fn tangent(gpu: &GpuDevice, call: LossTangent<'_, GpuDevice>) {
     call.tlosses.holds("tlosses", call.directions * call.samples);
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossTangent,
-        one_product: false,
+        variant: Variant::default(),
         layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, 1.0)),
         buffers: &[&call.r.raw, &call.tlogits.raw, &call.tlosses.raw],
@@ -81,7 +81,7 @@ pub(super) fn tangent_backward(gpu: &GpuDevice, call: LossTangentBackward<'_, Gp
     call.tdlogits.holds("tdlogits", call.directions * logits);
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::LossTangentBackward,
-        one_product: false,
+        variant: Variant::default(),
         layer: (call.classes, call.classes),
         params: bytes_of(&params(call.samples, call.classes, call.scale)),
         buffers: &[&call.r.raw, &call.labels.raw, &call.tlogits.raw, &call.tdlogits.raw],

@@ -168,6 +168,10 @@ impl Device for GpuDevice {
         self.max_len
     }
 
+    fn check_conv(&self, layer: &Conv) -> Result<()> {
+        conv::check(self, layer)
+    }
+
     fn default_memory(&self) -> usize {
         1 << 30
     }

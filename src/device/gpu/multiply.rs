@@ -7,7 +7,7 @@ use super::geometry::{TILE_ROWS, grid, to_u32};
 use super::pack::{Operand, Order};
 use super::partials::{Destination, Partials, code};
 use super::queue::{Dispatch, Scratch};
-use super::shader::Kernel;
+use super::shader::{Kernel, Variant};
 use crate::device::{Matrices, Multiply};
 use bytemuck::{Pod, Zeroable, bytes_of};
 
@@ -87,7 +87,7 @@ pub(super) fn multiply(gpu: &GpuDevice, call: Multiply<'_, GpuDevice>) {
     for (tile_rows, work) in gpu.queue.pieces(tiles[1], work) {
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::Multiply,
-            one_product: false,
+            variant: Variant::default(),
             layer: (terms, rows),
             params: bytes_of(&Params { base: to_u32(tile_rows.start), ..params }),
             buffers: &[a_storage, b_storage, partials.as_deref().unwrap_or(&c.buffer.raw)],

@@ -3,7 +3,7 @@
 use super::GpuDevice;
 use super::geometry::{TILE_ROWS, flat, to_u32};
 use super::queue::Dispatch;
-use super::shader::Kernel;
+use super::shader::{Kernel, Variant};
 use super::storage::Storage;
 use bytemuck::{Pod, Zeroable, bytes_of};
 
@@ -119,7 +119,7 @@ impl Order {
         };
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::Pack,
-            one_product: false,
+            variant: Variant::default(),
             layer: (0, 0),
             params: bytes_of(&params),
             buffers: &[from.one, from.many, to],

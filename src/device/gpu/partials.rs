@@ -3,7 +3,7 @@
 
 use super::geometry::{flat, to_u32};
 use super::queue::{Dispatch, Scratch};
-use super::shader::Kernel;
+use super::shader::{Kernel, Variant};
 use super::storage::Storage;
 use super::{Buffer, GpuDevice};
 use crate::device::Store;
@@ -52,7 +52,7 @@ impl Partials {
         let read = usize::from(to.store != Store::Set);
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::SumPartials,
-            one_product: false,
+            variant: Variant::default(),
             layer,
             params: bytes_of(&SumParams {
                 slices: to_u32(self.slices),

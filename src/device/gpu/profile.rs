@@ -2,11 +2,12 @@
 
 use super::geometry::{MAX_TRIPS, WORKGROUP, flat, grid, to_u32};
 use super::queue::Dispatch;
-use super::shader::Kernel;
+use super::shader::{Kernel, Variant};
 use super::{Buffer, GpuDevice};
 use crate::Result;
 use crate::device::Device;
 use bytemuck::{Pod, Zeroable, bytes_of};
+use std::time::Instant;
 
 /// One dispatch, timed alone.
 #[derive(Clone, Copy, Debug)]
@@ -77,14 +78,15 @@ impl GpuDevice {
         self.queue.host_seconds()
     }
 
-    /// Measures the ceilings: the best of several runs.
+    /// Measures the ceilings: the best of the runs of a second, in which a GPU that was idle comes up to its clock.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the device was lost or has no memory.
     pub fn ceilings(&self) -> Result<Ceilings> {
         let y = self.zeros(CHAIN_LANES)?;
         let (mut rounds, mut flop_per_s) = (1, 0.0f64);
-        for _ in 0..20 {
+        let start = Instant::now();
+        while start.elapsed().as_secs_f64() < 1.0 {
             let timing = self.timed(|| self.multiply_adds(&y, rounds, 0.999, 0.5))?;
             flop_per_s = flop_per_s.max(2.0 * timing.multiply_adds as f64 / timing.seconds);
             // Longer, until the start of a dispatch no longer counts.
@@ -117,7 +119,7 @@ impl GpuDevice {
         assert!(rounds <= MAX_TRIPS, "{rounds} rounds are too many");
         self.queue.dispatch(Dispatch {
             kernel: Kernel::CeilingMultiplyAdds,
-            one_product: false,
+            variant: Variant::default(),
             layer: (0, 0),
             params: bytes_of(&Chains { rounds: to_u32(rounds), a, b }),
             buffers: &[&y.raw],
@@ -133,7 +135,7 @@ impl GpuDevice {
         let quads = from.len.min(to.len) / 4;
         self.queue.dispatch(Dispatch {
             kernel: Kernel::CeilingCopy,
-            one_product: false,
+            variant: Variant::default(),
             layer: (0, 0),
             params: bytes_of(&CopyParams { quads: to_u32(quads) }),
             buffers: &[&from.raw, &to.raw],

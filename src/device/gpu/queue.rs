@@ -7,15 +7,15 @@ use super::adapter::Opened;
 use super::geometry::{ROOM, pieces};
 use super::pace::Pace;
 use super::profile::{Clock, Timing};
-use super::shader::{Access, KERNELS, Kernel, expand};
+use super::shader::{Access, KERNELS, Kernel, Variant, expand};
 use super::storage::{BindGroups, Storage};
 use crate::{Error, Result};
 use pollster::block_on;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use wgpu::{BufferUsages, PollType};
 
@@ -39,15 +39,14 @@ struct Pipeline {
     source: String,
     layout: wgpu::BindGroupLayout,
     pipeline_layout: wgpu::PipelineLayout,
-    /// For other layers and for the first one, where the kernel tells them apart; compiled when first used.
-    compiled: [OnceLock<wgpu::ComputePipeline>; 2],
+    /// Each [`Variant`], compiled when first used.
+    compiled: Mutex<HashMap<Variant, wgpu::ComputePipeline>>,
 }
 
 /// One run of a kernel.
 pub(super) struct Dispatch<'a> {
     pub kernel: Kernel,
-    /// Sets `one_product` in the WGSL: of a kernel's two products, only the first is wanted.
-    pub one_product: bool,
+    pub variant: Variant,
     /// Scalars of a sample before and after the layer, to tell layers apart in a profile.
     pub layer: (usize, usize),
     /// Immediates.
@@ -142,7 +141,7 @@ impl Queue {
                     immediate_size: spec.immediates as u32,
                 });
                 let source = expand(&patch(spec.name, spec.source), opened.sharing);
-                Pipeline { source, layout, pipeline_layout, compiled: [OnceLock::new(), OnceLock::new()] }
+                Pipeline { source, layout, pipeline_layout, compiled: Mutex::default() }
             })
             .collect();
         let scratch = [(); 3].map(|()| Mutex::new(Storage::new(&device, 4)));
@@ -228,10 +227,12 @@ impl Queue {
         let start = Instant::now();
         let pipeline = &self.pipelines[call.kernel as usize];
         let bind_group = lock(&self.bind_groups).get(&self.device, call.kernel, &pipeline.layout, call.buffers);
-        let compiled = pipeline.compiled[usize::from(call.one_product)]
-            .get_or_init(|| self.compile(spec.name, pipeline, call.one_product));
+        let compiled = lock(&pipeline.compiled)
+            .entry(call.variant)
+            .or_insert_with(|| self.compile(spec.name, pipeline, call.variant))
+            .clone();
         let command =
-            Command::Dispatch { pipeline: compiled.clone(), bind_group, params: call.params.to_vec(), grid: call.grid };
+            Command::Dispatch { pipeline: compiled, bind_group, params: call.params.to_vec(), grid: call.grid };
         self.count_host_time(start);
         let mut profile = lock(&self.profile);
         let Some(timings) = &mut *profile else { return self.record(command, call.work, call.bytes) };
@@ -445,7 +446,7 @@ impl Queue {
         lock(&self.failure).get_or_insert(message);
     }
 
-    fn compile(&self, name: &str, pipeline: &Pipeline, one_product: bool) -> wgpu::ComputePipeline {
+    fn compile(&self, name: &str, pipeline: &Pipeline, variant: Variant) -> wgpu::ComputePipeline {
         let checked = std::env::var_os("EIGENSCOPE_CHECKED").is_some_and(|value| value != "0");
         let checks =
             if checked { wgpu::ShaderRuntimeChecks::checked() } else { wgpu::ShaderRuntimeChecks::unchecked() };
@@ -457,14 +458,13 @@ impl Queue {
         // by nonzero shapes; the callers of `dispatch` assert that every buffer holds its shape and that no shape is zero.
         // tests/suite runs them all, also with EIGENSCOPE_CHECKED=1.
         let module = unsafe { self.device.create_shader_module_trusted(descriptor, checks) };
-        let constants: &[_] = if one_product { &[("one_product", 1.0)] } else { &[] };
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(name),
             layout: Some(&pipeline.pipeline_layout),
             module: &module,
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants,
+                constants: &variant.constants().collect::<Vec<_>>(),
                 // gram, the one kernel with workgroup memory, writes all of it before it reads.
                 zero_initialize_workgroup_memory: checked,
             },

@@ -44,8 +44,6 @@ kernels! {
     Border "border" conv::Params, Read Read Write;
     ConvForward "conv_forward" conv::Params, Read Read Read Write Write;
     ConvTangent "conv_tangent" conv::Params, Read Read Read Read Write;
-    ConvBackwardWeights "conv_backward_weights" conv::Params, Read Read Read Write;
-    ConvBackwardInput "conv_backward_input" conv::Params, Read Read Read Write;
     ConvTangentBackwardWeights "conv_tangent_backward_weights" conv::Params, Read Read Read Read Write;
     ConvTangentBackwardInput "conv_tangent_backward_input" conv::Params, Read Read Read Read Write;
     CouplingWeights "coupling_weights" conv::CouplingParams, Read Read Write;
@@ -77,7 +75,6 @@ kernels! {
 
 /// Snippets that kernels import.
 pub const SNIPPETS: &[(&str, &str)] = &[
-    ("cells", include_str!("../../../shaders/lib/cells.wgsl")),
     ("conv", include_str!("../../../shaders/lib/conv.wgsl")),
     ("coupling", include_str!("../../../shaders/lib/coupling.wgsl")),
     ("dense", include_str!("../../../shaders/lib/dense.wgsl")),
@@ -88,13 +85,61 @@ pub const SNIPPETS: &[(&str, &str)] = &[
     ("routed", include_str!("../../../shaders/lib/routed.wgsl")),
     ("rows", include_str!("../../../shaders/lib/rows.wgsl")),
     ("rows_subgroup", include_str!("../../../shaders/lib/rows_subgroup.wgsl")),
+    ("scatter", include_str!("../../../shaders/lib/scatter.wgsl")),
     ("store_columns", include_str!("../../../shaders/lib/store_columns.wgsl")),
     ("store_rows", include_str!("../../../shaders/lib/store_rows.wgsl")),
+    ("store_window", include_str!("../../../shaders/lib/store_window.wgsl")),
     ("tile", include_str!("../../../shaders/lib/tile.wgsl")),
     ("unpool", include_str!("../../../shaders/lib/unpool.wgsl")),
-    ("weight_partials", include_str!("../../../shaders/lib/weight_partials.wgsl")),
     ("windows", include_str!("../../../shaders/lib/windows.wgsl")),
 ];
+
+/// A variant of a kernel: the `override`s of its WGSL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Variant {
+    /// Of the kernel's two products, only the first is wanted.
+    pub one_product: bool,
+    /// A lane has four directions instead of one.
+    pub four_directions: bool,
+    /// A lane has sixteen columns instead of four.
+    pub many_columns: bool,
+    /// Images have their channels last.
+    pub channels_last: bool,
+    /// The size of a conv block's kernel, so that its loops are unrolled; zero if the kernel is to read it.
+    pub kernel_size: u32,
+}
+
+impl Variant {
+    /// Those of a kernel, whose WGSL is expanded, for blocks of 5x5.
+    pub fn of(source: &str) -> Vec<Self> {
+        let has = |name| source.contains(&format!("override {name}:"));
+        let choices = |name| if has(name) { &[false, true][..] } else { &[false] };
+        let mut all = Vec::new();
+        for &one_product in choices("one_product") {
+            for &four_directions in choices("four_directions") {
+                for &many_columns in choices("many_columns") {
+                    for &channels_last in choices("channels_last") {
+                        let kernel_size = if has("kernel_size") { 5 } else { 0 };
+                        all.push(Self { one_product, four_directions, many_columns, channels_last, kernel_size });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Names and values of the constants that are not the WGSL's own.
+    pub fn constants(self) -> impl Iterator<Item = (&'static str, f64)> {
+        let all = [
+            ("one_product", u32::from(self.one_product)),
+            ("four_directions", u32::from(self.four_directions)),
+            ("many_columns", u32::from(self.many_columns)),
+            ("channels_last", u32::from(self.channels_last)),
+            ("kernel_size", self.kernel_size),
+        ];
+        all.into_iter().filter(|&(_, value)| value > 0).map(|(name, value)| (name, f64::from(value)))
+    }
+}
 
 /// How the lanes of a workgroup share what belongs to the rows of their tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +152,7 @@ pub enum Sharing {
 }
 
 /// The WGSL to compile: each line `#import NAME` becomes `shaders/lib/NAME.wgsl`, each line `#rows`, `#row_quads`, `#columns`,
-/// `#row_adjoints`, `#panel` or `#cells` the function that the snippet `rows`, `routed`, `panels` or `cells` describes, and what lies between
+/// `#row_adjoints` or `#panel` the function that the snippet `rows`, `routed` or `panels` describes, and what lies between
 /// `#workgroup` or `#subgroup` and `#end` is left out where rows are shared in the other way.
 ///
 /// # Panics
@@ -126,7 +171,6 @@ pub fn expand(source: &str, sharing: Sharing) -> String {
             ["#row_quads", name, binding] => out.push_str(&row_quads(name, binding)),
             ["#columns", name, binding] => out.push_str(&columns(name, binding)),
             ["#row_adjoints", name, values, codes] => out.push_str(&row_adjoints(name, values, codes)),
-            ["#cells", name, values] => out.push_str(&cells(name, values)),
             ["#panel", name, panel, along, binding] => out.push_str(&stage(name, panel, along, binding)),
             _ => out.push_str(line),
         }
@@ -195,22 +239,6 @@ fn stage(name: &str, panel: &str, along: &str, binding: &str) -> String {
             let at = row_start(place, operand);
             {panel}[panel_at(place)] = {panel}_terms(vec4({some}), place, operand);
         }}
-    }}
-}}"
-    )
-}
-
-fn cells(name: &str, values: &str) -> String {
-    format!(
-        "fn {name}(at: u32, cells: Cells, lane: u32) {{
-    let plane = layer.height / 2u * (layer.width / 2u);
-    let cell = cells.first + lane % QUADS;
-    let last = min(cell, cells.end - 1u);
-    let start = last / plane * layer.out_channels * plane + last % plane;
-    for (var i = 0u; i < QUADS; i++) {{
-        let row = 16u * i + lane / QUADS;
-        let at_row = start + min(cells.row + row, layer.out_channels - 1u) * plane;
-        left[panel_at(Place(row, lane % QUADS * 4u))] = unpooled({values}[at + at_row], route[at_row], cell < cells.end);
     }}
 }}"
     )

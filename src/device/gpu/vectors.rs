@@ -2,7 +2,7 @@
 
 use super::geometry::{MAX_TRIPS, flat, grid, to_u32};
 use super::queue::{Dispatch, Scratch};
-use super::shader::Kernel;
+use super::shader::{Kernel, Variant};
 use super::storage::Storage;
 use super::{Buffer, GpuDevice};
 use crate::Result;
@@ -84,7 +84,7 @@ pub(super) fn rmsprop_step(gpu: &GpuDevice, call: RmsPropStep<'_, GpuDevice>) {
     call.theta.holds("theta", call.len);
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::RmsProp,
-        one_product: false,
+        variant: Variant::default(),
         layer: (0, 0),
         params: bytes_of(&RmsPropParams {
             len: to_u32(call.len),
@@ -140,7 +140,7 @@ fn dispatch_gram(gpu: &GpuDevice, piece: &Gram<'_, GpuDevice>, partials: &Storag
     let b = place("b", piece.b.buffer, piece.rows, piece.b.offset, piece.b.pitch, piece.b.count);
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::Gram,
-        one_product: false,
+        variant: Variant::default(),
         layer: (0, 0),
         params: bytes_of(&GramParams {
             rows: to_u32(piece.rows),
@@ -181,7 +181,7 @@ pub(super) fn update(gpu: &GpuDevice, call: Update<'_, GpuDevice>) {
     let m = gpu.queue.upload(&tiled(call.m, b));
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::Update,
-        one_product: false,
+        variant: Variant::default(),
         layer: (0, 0),
         params: bytes_of(&UpdateParams { rows: to_u32(call.rows), first: w, second: v }),
         buffers: &[&call.v.buffer.raw, &h, &m, &call.w.buffer.raw],
@@ -212,7 +212,7 @@ pub(super) fn combine(gpu: &GpuDevice, call: Combine<'_, GpuDevice>) {
         let start = to_u32(range.start);
         gpu.queue.dispatch(Dispatch {
             kernel: Kernel::Combine,
-            one_product: false,
+            variant: Variant::default(),
             layer: (0, 0),
             params: bytes_of(&UpdateParams {
                 rows: to_u32(range.len()),
