@@ -11,7 +11,7 @@ use eigenscope::device::cpu::CpuDevice;
 use eigenscope::device::gpu::shader::{KERNELS, Sharing, expand};
 use eigenscope::device::gpu::{self, GpuDevice};
 use eigenscope::device::{Columns, Device, Gram, LossBackward};
-use eigenscope::network::Network;
+use eigenscope::network::{Conv, Network};
 use eigenscope::objective::Objective;
 use families::*;
 
@@ -325,6 +325,21 @@ fn what_cannot_be_had_is_an_error_that_says_what_to_do() {
     assert!(message.contains(&format!("found: {first}")) && message.ends_with("Try --device cpu"), "{message}");
     let message = gpu().zeros(gpu().max_buffer_len() + 1).err().expect("too large").to_string();
     assert!(message.contains("larger than its limit"), "{message}");
+    let conv = |kernel, out_channels| Conv {
+        in_channels: 1,
+        out_channels,
+        height: 4,
+        width: 4,
+        kernel,
+        weight: 0,
+        bias: out_channels * kernel * kernel,
+        pitch: 0,
+    };
+    assert!(portable_gpu().check_conv(&conv(17, 1)).is_ok() && gpu().check_conv(&conv(5, 64)).is_ok());
+    let message = portable_gpu().check_conv(&conv(19, 1)).expect_err("its taps do not fit").to_string();
+    assert!(message.contains("19x19 is too large") && message.ends_with("use --device cpu"), "{message}");
+    let message = gpu().check_conv(&conv(5, 1000)).expect_err("too long").to_string();
+    assert!(message.contains("conv 5x5 1000 on 1 channels takes sums that are too long"), "{message}");
 
     // A kernel that does not compile is reported by the next call that waits, not by a panic.
     let broken = GpuDevice::open_patched(false, &|_, source| source.replace("main", "other")).unwrap();

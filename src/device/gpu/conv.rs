@@ -1,5 +1,6 @@
-//! The conv block: an implicit matrix product in register tiles, with the pooling in its last lines and the un-pooling in
-//! its first, so that nothing of the size before the pool is ever stored.
+//! The conv block, with the pooling in a kernel's last lines and the un-pooling in its first, so that nothing of the size before
+//! the pool is ever stored. The forward pass is an implicit matrix product in register tiles; so are the others on software
+//! adapters, while on GPUs they do no work but at the routed positions.
 //!
 //! The images are copied with a border of zeros and the weights with their channels last; both are small beside the work.
 
@@ -169,7 +170,7 @@ impl Run<'_> {
         self.cut(gpu, items, |len| grid([len.div_ceil(WORKGROUP), rows.div_ceil(TILE_ROWS), directions]));
     }
 
-    /// One invocation for each of `channels`, eight of `items` and a lane's directions.
+    /// One invocation for each of `channels`, eight of `items` (`WINDOWS` in shaders/conv_tangent.wgsl) and a lane's directions.
     fn gather(self, gpu: &GpuDevice, items: usize, channels: usize) {
         let groups = groups_of(self.params.directions as usize, self.variant);
         self.cut(gpu, items, |len| grid([len.div_ceil(8), channels.div_ceil(WORKGROUP), groups]));
@@ -247,7 +248,7 @@ pub(super) fn tangent(gpu: &GpuDevice, c: &Conv, call: ConvTangent<'_, GpuDevice
             params,
             buffers: &[&call.vectors.raw, &packed, &images, &call.route.raw, &call.tp.raw],
             layer: (c.input_len(), c.output_len()),
-            work: 4 * products * directions.len() * outputs * c.patch_len(),
+            work: positions(gpu) * products * directions.len() * outputs * c.patch_len(),
             scalars: (1 + directions.len()) * (call.samples * c.input_len() + c.weight_len() + outputs),
         };
         let items = call.samples * c.pooled_height() * c.pooled_width();
@@ -331,7 +332,7 @@ impl Adjoint<'_> {
                 params,
                 buffers: &[&images, &self.route.raw, &self.dp.unwrap_or(self.tdp).raw, &self.tdp.raw, &partials],
                 layer: (c.input_len(), c.output_len()),
-                work: 4 * products * directions.len() * outputs * c.patch_len(),
+                work: positions(gpu) * products * directions.len() * outputs * c.patch_len(),
                 scalars: (1 + directions.len()) * (self.samples * c.input_len() + outputs)
                     + outputs
                     + split.partials.scalars(),
@@ -350,19 +351,22 @@ impl Adjoint<'_> {
             let packed_directions = self.dp.map_or(0, |_| directions.len());
             let packed = gpu.queue.scratch(Scratch::Packed, (1 + packed_directions) * order.len());
             order.pack(gpu, weights(c, theta, vectors, &directions), packed_directions, &packed);
+            let items = windows(c, self.samples);
             let routed = gpu.sharing() == Sharing::Workgroup;
+            // Four taps of each cell that reaches a window, or of each pixel of a window all taps.
+            let taps = if routed { 4 * cells_reached(c) } else { 4 * c.kernel * c.kernel };
+            let products = 1 + usize::from(self.dp.is_some());
             let run = Run {
                 kernel: Kernel::ConvTangentBackwardInput,
                 variant: variant(gpu, c, directions.len(), self.dp.is_none()),
                 params: params(c, self.samples, &directions),
                 buffers: &[&packed, &self.route.raw, &self.dp.unwrap_or(self.tdp).raw, &self.tdp.raw, &to.raw],
                 layer: (c.input_len(), c.output_len()),
-                work: 4 * (1 + usize::from(self.dp.is_some())) * directions.len() * outputs * c.patch_len(),
+                work: products * directions.len() * items * c.in_channels * c.out_channels * taps,
                 scalars: (1 + directions.len()) * (outputs + c.weight_len())
                     + outputs
                     + directions.len() * self.samples * c.input_len(),
             };
-            let items = windows(c, self.samples);
             if routed {
                 run.scatter(gpu, items, c.in_channels);
             } else {
@@ -384,6 +388,16 @@ fn variant(gpu: &GpuDevice, c: &Conv, directions: usize, one_product: bool) -> V
         },
         Sharing::Subgroup => Variant { one_product, ..Variant::default() },
     }
+}
+
+/// Positions of a window that the kernels compute: all four, or the routed one.
+fn positions(gpu: &GpuDevice) -> usize {
+    if gpu.sharing() == Sharing::Workgroup { 1 } else { 4 }
+}
+
+/// Pooled cells that reach a window of 2x2 input pixels; `cells_reached` in shaders/lib/scatter.wgsl.
+fn cells_reached(c: &Conv) -> usize {
+    (2 * (c.kernel / 2).div_ceil(2) + 1).pow(2)
 }
 
 /// Groups of directions that one lane has together.

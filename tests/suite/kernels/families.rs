@@ -69,14 +69,16 @@ pub struct ConvCase {
     first: bool,
 }
 
-pub const CONV_CASES: [ConvCase; 8] = [
+pub const CONV_CASES: [ConvCase; 9] = [
     ConvCase { samples: 1, directions: 1, channels: (1, 1), size: (2, 2), kernel: 1, first: true },
     ConvCase { samples: 3, directions: 2, channels: (2, 5), size: (7, 9), kernel: 3, first: false },
     ConvCase { samples: 17, directions: 7, channels: (1, 3), size: (6, 5), kernel: 5, first: true },
     ConvCase { samples: 2, directions: 3, channels: (5, 6), size: (7, 9), kernel: 5, first: false },
     ConvCase { samples: 1, directions: 2, channels: (7, 17), size: (2, 3), kernel: 7, first: false },
     ConvCase { samples: 40, directions: 1, channels: (1, 1), size: (29, 31), kernel: 3, first: false },
-    // More taps than 256, and than 832.
+    // The largest kernel on GPUs.
+    ConvCase { samples: 2, directions: 2, channels: (2, 3), size: (6, 5), kernel: 17, first: false },
+    // More taps than a lane of a GPU has at most.
     ConvCase { samples: 20, directions: 5, channels: (12, 9), size: (6, 7), kernel: 5, first: false },
     ConvCase { samples: 2, directions: 1, channels: (34, 3), size: (4, 5), kernel: 5, first: false },
 ];
