@@ -465,7 +465,7 @@ impl Queue {
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &variant.constants().collect::<Vec<_>>(),
-                // gram, the one kernel with workgroup memory, writes all of it before it reads.
+                // Kernels write what they read of it.
                 zero_initialize_workgroup_memory: checked,
             },
             cache: None,
