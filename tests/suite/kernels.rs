@@ -297,6 +297,7 @@ fn more_workgroups_than_one_dimension_holds() {
     let got = gpu().read(&dlogits, 0..samples * classes).unwrap();
     let wrong = (0..got.len()).find(|&i| got[i] != 0.5 * values[i]);
     assert_eq!(wrong, None);
+    compare(&conv(portable_gpu(), MANY_WINDOWS), &conv(&CpuDevice::<f64>::new(), MANY_WINDOWS)).unwrap();
 }
 
 #[test]

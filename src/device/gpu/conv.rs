@@ -4,7 +4,7 @@
 //!
 //! The images are copied with a border of zeros and the weights with their channels last; both are small beside the work.
 
-use super::geometry::{MAX_TRIPS, TILE_ROWS, WORKGROUP, flat, grid, to_u32};
+use super::geometry::{MAX_GROUPS, MAX_TRIPS, TILE_ROWS, WORKGROUP, flat, grid, to_u32};
 use super::pack::{Operand, Order};
 use super::partials::{Destination, Partials};
 use super::queue::{Dispatch, Scratch};
@@ -167,33 +167,39 @@ impl Run<'_> {
     /// One invocation for each of `items` and each tile of `rows`, in each direction.
     fn each(self, gpu: &GpuDevice, items: usize, rows: usize) {
         let directions = self.params.directions as usize;
-        self.cut(gpu, items, |len| grid([len.div_ceil(WORKGROUP), rows.div_ceil(TILE_ROWS), directions]));
+        self.cut(gpu, items, WORKGROUP, |groups| [groups, rows.div_ceil(TILE_ROWS), directions]);
     }
 
     /// One invocation for each of `channels`, eight of `items` (`WINDOWS` in shaders/conv_tangent.wgsl) and a lane's directions.
     fn gather(self, gpu: &GpuDevice, items: usize, channels: usize) {
-        let groups = groups_of(self.params.directions as usize, self.variant);
-        self.cut(gpu, items, |len| grid([len.div_ceil(8), channels.div_ceil(WORKGROUP), groups]));
+        let directions = groups_of(self.params.directions as usize, self.variant);
+        self.cut(gpu, items, 8, |groups| [groups, channels.div_ceil(WORKGROUP), directions]);
     }
 
     /// One invocation for each of `items`, four of the `channels` and a lane's directions.
     fn scatter(self, gpu: &GpuDevice, items: usize, channels: usize) {
-        let groups = groups_of(self.params.directions as usize, self.variant);
-        self.cut(gpu, items, |len| grid([len.div_ceil(WORKGROUP), channels.div_ceil(4), groups]));
+        let directions = groups_of(self.params.directions as usize, self.variant);
+        self.cut(gpu, items, WORKGROUP, |groups| [groups, channels.div_ceil(4), directions]);
     }
 
-    fn cut(self, gpu: &GpuDevice, len: usize, grid: impl Fn(usize) -> [u32; 3]) {
-        for (range, work) in gpu.queue.pieces(len, self.work) {
-            gpu.queue.dispatch(Dispatch {
-                kernel: self.kernel,
-                variant: self.variant,
-                layer: self.layer,
-                params: bytes_of(&Params { base: to_u32(range.start), ..self.params }),
-                buffers: self.buffers,
-                grid: grid(range.len()),
-                work,
-                bytes: (4.0 * self.scalars as f64 * range.len() as f64 / len as f64) as u64,
-            });
+    /// A grid for so many groups of `each` of the `len` items, in as many dispatches as the work and the groups need.
+    fn cut(self, gpu: &GpuDevice, len: usize, each: usize, groups: impl Fn(usize) -> [usize; 3]) {
+        let most = MAX_GROUPS * each;
+        for (piece, _) in gpu.queue.pieces(len, self.work) {
+            for start in piece.clone().step_by(most) {
+                let count = most.min(piece.end - start);
+                let share = count as f64 / len as f64;
+                gpu.queue.dispatch(Dispatch {
+                    kernel: self.kernel,
+                    variant: self.variant,
+                    layer: self.layer,
+                    params: bytes_of(&Params { base: to_u32(start), ..self.params }),
+                    buffers: self.buffers,
+                    grid: grid(groups(count.div_ceil(each))),
+                    work: (self.work as f64 * share) as u64,
+                    bytes: (4.0 * self.scalars as f64 * share) as u64,
+                });
+            }
         }
     }
 }
@@ -485,7 +491,7 @@ impl Split {
     /// Runs the kernel that writes the partial sums, then sums them into a block of parameter vectors.
     fn sum(&self, gpu: &GpuDevice, c: &Conv, run: Run<'_>, partials: &Storage, to: &Buffer, accumulate: bool) {
         let first = run.params.first as usize;
-        run.cut(gpu, self.parts, |parts| grid([self.tiles[0], self.tiles[1], parts]));
+        run.cut(gpu, self.parts, 1, |parts| [self.tiles[0], self.tiles[1], parts]);
         let store = if accumulate { Store::Add } else { Store::Set };
         let to = Destination { buffer: to, offset: first * c.pitch + c.weight, pitch: c.pitch, store };
         self.partials.sum(gpu, (c.input_len(), c.output_len()), partials, to);

@@ -8,7 +8,7 @@ use std::ops::Range;
 pub(super) const MAX_TRIPS: usize = 30_000;
 
 /// Workgroups in one dimension.
-const MAX_GROUPS: usize = 65_535;
+pub(super) const MAX_GROUPS: usize = 65_535;
 
 /// Invocations of a workgroup; `@workgroup_size(64)` in every kernel.
 pub(super) const WORKGROUP: usize = 64;

@@ -83,6 +83,10 @@ pub const CONV_CASES: [ConvCase; 9] = [
     ConvCase { samples: 2, directions: 1, channels: (34, 3), size: (4, 5), kernel: 5, first: false },
 ];
 
+/// 562,500 windows, of which a workgroup takes eight.
+pub const MANY_WINDOWS: ConvCase =
+    ConvCase { samples: 1, directions: 1, channels: (1, 1), size: (1500, 1500), kernel: 1, first: true };
+
 pub fn conv<D: Device>(device: &D, case: ConvCase) -> Vec<Output> {
     let ConvCase { samples, directions, channels: (in_channels, out_channels), size: (height, width), kernel, first } =
         case;
