@@ -29,6 +29,7 @@ pub const DEAD: u8 = 4;
 /// f32 or f64.
 pub trait Scalar:
     cpu::simd::SimdScalar
+    + cpu::conv::Kernels
     + num_traits::Float
     + num_traits::NumAssign
     + Default

@@ -28,17 +28,38 @@ impl<'a, const N: usize> Ahead<'a, N> {
 
 /// Asks for a slice, into the second-level cache: the first is full of what a kernel works on.
 #[inline(always)]
-pub fn prefetch<T: Pod>(slice: &[T]) {
-    for line in bytemuck::cast_slice::<T, u8>(slice).chunks(LINE) {
+pub fn prefetch<T>(slice: &[T]) {
+    for line in lines(slice) {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
             // SAFETY: every x86-64 has the instruction, and it may be given any address.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line) }
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = line;
     }
+}
+
+/// Asks for a slice that will be written.
+#[inline(always)]
+pub fn prefetch_to_write<T>(slice: &mut [T]) {
+    for line in lines(slice) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            // SAFETY: as in `prefetch`.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(line) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
+    }
+}
+
+/// Where the lines of a slice begin.
+#[inline(always)]
+fn lines<T>(slice: &[T]) -> impl Iterator<Item = *const i8> {
+    (0..size_of_val(slice)).step_by(LINE).map(|at| slice.as_ptr().cast::<i8>().wrapping_add(at))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 mod ahead;
 mod arena;
 mod bits;
-mod conv;
+pub(super) mod conv;
 mod dense;
 mod gram;
 mod loss;
@@ -89,19 +89,19 @@ impl<T: Scalar> Device for CpuDevice<T> {
     }
 
     fn conv_forward(&self, layer: &Conv, call: ConvForward<'_, Self>) {
-        conv::forward(layer, call);
+        <T as conv::Kernels>::forward(layer, call);
     }
 
     fn conv_tangent(&self, layer: &Conv, call: ConvTangent<'_, Self>) {
-        conv::tangent(layer, call);
+        <T as conv::Kernels>::tangent(layer, call);
     }
 
     fn conv_backward(&self, layer: &Conv, call: ConvBackward<'_, Self>) {
-        conv::backward(layer, call);
+        <T as conv::Kernels>::backward(layer, call);
     }
 
     fn conv_tangent_backward(&self, layer: &Conv, call: ConvTangentBackward<'_, Self>) {
-        conv::tangent_backward(layer, call);
+        <T as conv::Kernels>::tangent_backward(layer, call);
     }
 
     fn conv_coupling(&self, first: &Conv, second: &Conv, call: ConvCoupling<'_, Self>) {

@@ -61,6 +61,8 @@ pub trait SimdScalar: Pod {
     fn vectors_mut<S: Simd>(scalars: &mut [Self]) -> &mut [Self::Vector<S>];
     /// The scalars of some lines.
     fn scalars(lines: &[Line<Self>]) -> &[Self];
+    /// Lines of these scalars in the memory of some of f32.
+    fn lines(lines: &mut [Line<f32>]) -> &mut [Line<Self>];
     /// The scalars of some lines, to be written.
     fn scalars_mut(lines: &mut [Line<Self>]) -> &mut [Self];
     /// Vector number `at` of a line.
@@ -79,6 +81,12 @@ pub trait SimdScalar: Pod {
     }
     /// `a b + c`, rounded once where the instructions allow it.
     fn vfma<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+    /// `c - a b`, rounded once where the instructions allow it.
+    fn vfnma<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a b`.
+    fn vmul<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a - b`.
+    fn vsub<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// `a + b`.
     fn vadd<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// The sum of the lanes.
@@ -119,8 +127,8 @@ pub trait SimdScalar: Pod {
 }
 
 macro_rules! simd_scalar {
-    ($scalar:ty, $vector:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $sum:ident, $rotate:ident,
-     $deinterleave:ident, $has_squares:expr) => {
+    ($scalar:ty, $vector:ident, $lanes:ident, $splat:ident, $mul_add:ident, $negate_mul_add:ident, $mul:ident, $sub:ident,
+     $add:ident, $sum:ident, $rotate:ident, $deinterleave:ident, $has_squares:expr) => {
         impl SimdScalar for $scalar {
             type Vector<S: Simd> = S::$vector;
 
@@ -149,6 +157,10 @@ macro_rules! simd_scalar {
                 bytemuck::cast_slice(lines)
             }
 
+            fn lines(lines: &mut [Line<f32>]) -> &mut [Line<Self>] {
+                bytemuck::cast_slice_mut(lines)
+            }
+
             #[inline(always)]
             fn scalars_mut(lines: &mut [Line<Self>]) -> &mut [Self] {
                 bytemuck::cast_slice_mut(lines)
@@ -167,6 +179,21 @@ macro_rules! simd_scalar {
             #[inline(always)]
             fn vfma<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
                 simd.$mul_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn vfnma<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
+                simd.$negate_mul_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn vmul<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$mul(a, b)
+            }
+
+            #[inline(always)]
+            fn vsub<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$sub(a, b)
             }
 
             #[inline(always)]
@@ -204,6 +231,9 @@ simd_scalar!(
     F32_LANES,
     splat_f32s,
     mul_add_e_f32s,
+    negate_mul_add_e_f32s,
+    mul_f32s,
+    sub_f32s,
     add_f32s,
     reduce_sum_f32s,
     rotate_right_f32s,
@@ -216,6 +246,9 @@ simd_scalar!(
     F64_LANES,
     splat_f64s,
     mul_add_e_f64s,
+    negate_mul_add_e_f64s,
+    mul_f64s,
+    sub_f64s,
     add_f64s,
     reduce_sum_f64s,
     rotate_right_f64s,

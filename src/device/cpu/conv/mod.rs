@@ -1,5 +1,5 @@
-//! The conv block: [`direct`] forward pass and [`routed`] tangents and adjoints where they pay, [`im2col`] and matrix
-//! products elsewhere.
+//! The conv block: [`direct`] forward pass, tangents and adjoints that are [`routed`] in a first layer and [`spectral`] in deeper ones
+//! where that pays, and [`im2col`] with matrix products elsewhere.
 
 mod codes;
 mod coupling;
@@ -8,6 +8,7 @@ mod im2col;
 mod layout;
 mod routed;
 mod routes;
+mod spectral;
 
 use super::CpuDevice;
 use super::matrix::MatMut;
@@ -15,7 +16,6 @@ use crate::device::{ConvBackward, ConvForward, ConvTangent, ConvTangentBackward,
 use crate::network::Conv;
 pub use codes::Codes;
 pub(super) use coupling::coupling;
-use layout::Layout;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -25,6 +25,11 @@ const GROUP: usize = 8;
 /// The samples of the group that begins with sample `first`.
 fn group(first: usize, samples: usize) -> Range<usize> {
     first..samples.min(first + GROUP)
+}
+
+/// Slices number `at..at + count` of an array of slices of `len`.
+fn slices<T>(array: &[T], at: usize, count: usize, len: usize) -> &[T] {
+    &array[at * len..(at + count) * len]
 }
 
 /// Cuts an array (directions, samples, len), or nothing if there is none, by groups of samples, each a task:
@@ -39,38 +44,64 @@ fn by_group<T: Scalar>(
     MatMut::new(array, directions, samples * len).column_blocks(GROUP * len)
 }
 
-pub(super) fn forward<T: Scalar>(c: &Conv, call: ConvForward<'_, CpuDevice<T>>) {
-    if direct::pays(c) { direct::forward(c, call) } else { im2col::forward(c, call) }
+/// A conv block's kernels in f32 or f64. As methods of the scalars they are compiled here, once, and not by every crate that uses them.
+pub trait Kernels: Sized {
+    #[doc(hidden)]
+    fn forward(c: &Conv, call: ConvForward<'_, CpuDevice<Self>>)
+    where
+        Self: Scalar;
+    #[doc(hidden)]
+    fn tangent(c: &Conv, call: ConvTangent<'_, CpuDevice<Self>>)
+    where
+        Self: Scalar;
+    #[doc(hidden)]
+    fn backward(c: &Conv, call: ConvBackward<'_, CpuDevice<Self>>)
+    where
+        Self: Scalar;
+    #[doc(hidden)]
+    fn tangent_backward(c: &Conv, call: ConvTangentBackward<'_, CpuDevice<Self>>)
+    where
+        Self: Scalar;
 }
 
-pub(super) fn tangent<T: Scalar>(c: &Conv, call: ConvTangent<'_, CpuDevice<T>>) {
-    match c.kernel {
-        _ if routed::unfolding_pays(c) && call.tx.is_none() => routed::tangent::<T, 1>(c, Layout::unfolded(c), call),
-        3 if routed::pays(c) => routed::tangent::<T, 3>(c, Layout::new(c), call),
-        5 if routed::pays(c) => routed::tangent::<T, 5>(c, Layout::new(c), call),
-        _ => im2col::tangent(c, call),
-    }
-}
+macro_rules! kernels {
+    ($scalar:ty) => {
+        impl Kernels for $scalar {
+            fn forward(c: &Conv, call: ConvForward<'_, CpuDevice<Self>>) {
+                if direct::pays(c) { direct::forward(c, call) } else { im2col::forward(c, call) }
+            }
 
-pub(super) fn backward<T: Scalar>(c: &Conv, call: ConvBackward<'_, CpuDevice<T>>) {
-    match c.kernel {
-        _ if routed::unfolding_pays(c) && call.dx.is_none() => routed::backward::<T, 1>(c, Layout::unfolded(c), call),
-        3 if routed::pays(c) => routed::backward::<T, 3>(c, Layout::new(c), call),
-        5 if routed::pays(c) => routed::backward::<T, 5>(c, Layout::new(c), call),
-        _ => im2col::backward(c, call),
-    }
-}
+            fn tangent(c: &Conv, call: ConvTangent<'_, CpuDevice<Self>>) {
+                match () {
+                    _ if spectral::pays(c) => spectral::tangent(c, call),
+                    _ if routed::pays(c) && call.tx.is_none() => routed::tangent(c, call),
+                    _ => im2col::tangent(c, call),
+                }
+            }
 
-pub(super) fn tangent_backward<T: Scalar>(c: &Conv, call: ConvTangentBackward<'_, CpuDevice<T>>) {
-    match c.kernel {
-        _ if routed::unfolding_pays(c) && call.tdx.is_none() => {
-            routed::tangent_backward::<T, 1>(c, Layout::unfolded(c), call);
+            fn backward(c: &Conv, call: ConvBackward<'_, CpuDevice<Self>>) {
+                match () {
+                    _ if spectral::pays(c) => spectral::backward(c, call),
+                    _ if routed::pays(c) && call.dx.is_none() => routed::backward(c, call),
+                    _ => im2col::backward(c, call),
+                }
+            }
+
+            fn tangent_backward(c: &Conv, call: ConvTangentBackward<'_, CpuDevice<Self>>) {
+                match () {
+                    _ if spectral::pays(c) => spectral::tangent_backward(c, call),
+                    _ if routed::pays(c) && call.tx.is_none() && call.tdx.is_none() => {
+                        routed::tangent_backward(c, call)
+                    }
+                    _ => im2col::tangent_backward(c, call),
+                }
+            }
         }
-        3 if routed::pays(c) => routed::tangent_backward::<T, 3>(c, Layout::new(c), call),
-        5 if routed::pays(c) => routed::tangent_backward::<T, 5>(c, Layout::new(c), call),
-        _ => im2col::tangent_backward(c, call),
-    }
+    };
 }
+
+kernels!(f32);
+kernels!(f64);
 
 #[cfg(test)]
 mod tests {

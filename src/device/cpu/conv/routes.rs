@@ -1,4 +1,4 @@
-//! Lists of a sample's live outputs, by channel and by position.
+//! Lists of a sample's live outputs.
 
 use super::layout::Layout;
 use crate::device::cpu::arena::{with_arena, with_idle, zeros};
@@ -8,14 +8,13 @@ use crate::network::Conv;
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// The live outputs of one sample, listed by channel, and the same by position.
+/// The live outputs of one sample, listed by channel.
 ///
 /// They follow from its route codes, and every product at a point uses the same ones: they stay with the codes, in few bytes.
 #[derive(Default)]
 pub struct Routes {
     /// What they were listed for; nothing once the codes have changed.
     listed: Option<Layout>,
-    sorted: bool,
     /// Windows of a channel: H/2 x W/2.
     area: usize,
     /// Channel `oc`'s outputs are entries `starts[oc]..starts[oc + 1]`.
@@ -26,22 +25,6 @@ pub struct Routes {
     pub patches: Vec<u16>,
     /// No patch is larger.
     pub last_patch: usize,
-    /// Positions that some output was routed to, those of as many outputs one after the other: the processor foresees loops of the
-    /// same length.
-    positions: Vec<Position>,
-    /// Channels of those outputs, position after position.
-    pub members: Vec<u16>,
-}
-
-/// A position that some outputs were routed to.
-#[derive(Clone, Copy, Default)]
-pub struct Position {
-    /// The patch that it sees.
-    pub patch: u16,
-    /// The window that it lies in.
-    window: u16,
-    /// Where its entries in [`Routes::members`] end.
-    end: u32,
 }
 
 /// A bit for each of up to [`WORD`] codes, set where an output is live.
@@ -61,12 +44,12 @@ pub fn with_routes<R>(f: impl FnOnce(&mut Routes) -> R) -> R {
 }
 
 impl Routes {
-    /// Bytes a code at most, but for what a position takes.
-    pub const BYTES_PER_CODE: usize = 3 * size_of::<u16>();
+    /// Bytes a code at most.
+    pub const BYTES_PER_CODE: usize = 2 * size_of::<u16>();
 
-    /// Whether patches and channels can be counted in sixteen bits.
-    pub fn fit(c: &Conv, layout: &Layout) -> bool {
-        layout.plane.max(c.out_channels) <= usize::from(u16::MAX)
+    /// Whether patches can be counted in sixteen bits.
+    pub fn fit(layout: &Layout) -> bool {
+        layout.plane <= usize::from(u16::MAX)
     }
 
     /// Number of channels.
@@ -79,17 +62,6 @@ impl Routes {
         self.starts.windows(2).map(|ends| ends[0] as usize..ends[1] as usize)
     }
 
-    /// Number of positions.
-    pub fn positions(&self) -> usize {
-        self.positions.len()
-    }
-
-    /// The positions, and the entries of each in [`Routes::members`].
-    pub fn by_position(&self) -> impl Iterator<Item = (Position, Range<usize>)> {
-        let mut end = 0;
-        self.positions.iter().map(move |&position| (position, std::mem::replace(&mut end, position.end as usize)..end))
-    }
-
     /// Forgets what was listed, and keeps the memory.
     pub fn forget(&mut self) {
         self.listed = None;
@@ -100,11 +72,11 @@ impl Routes {
         if self.listed == Some(*layout) {
             return;
         }
-        assert!(Self::fit(c, layout), "patches and channels in sixteen bits");
+        assert!(Self::fit(layout), "patches in sixteen bits");
         let (height, width) = (c.pooled_height(), c.pooled_width());
         self.area = height * width;
         assert_eq!(route.len(), c.out_channels * self.area, "a code for each pooled output");
-        (self.listed, self.sorted) = (Some(*layout), false);
+        self.listed = Some(*layout);
         self.last_patch = 2 * ((height - 1) * layout.row + width - 1) + layout.row + 1;
         self.starts.clear();
         self.starts.push(0);
@@ -138,63 +110,12 @@ impl Routes {
         });
     }
 
-    /// Sorts what [`Routes::list`] listed by position, unless it is sorted.
-    pub fn sort_by_position(&mut self) {
-        if std::mem::replace(&mut self.sorted, true) {
-            return;
-        }
-        with_arena(|arena| {
-            // Of each position: its outputs, then where the next of them goes; and its window.
-            let places = zeros::<(u32, u16)>(arena, self.last_patch + 1);
-            for (&patch, &window) in self.patches.iter().zip(&self.windows) {
-                let (count, of) = &mut places[usize::from(patch)];
-                (*count, *of) = (*count + 1, window);
-            }
-            // How many positions have fewer outputs than so many.
-            let fewer = zeros::<u32>(arena, self.channels() + 2);
-            let taken = places.iter().filter(|(count, _)| *count > 0);
-            taken.for_each(|(count, _)| fewer[*count as usize + 1] += 1);
-            (1..fewer.len()).for_each(|count| fewer[count] += fewer[count - 1]);
-            self.positions.resize(fewer[fewer.len() - 1] as usize, Position::default());
-            for (patch, &(count, window)) in places.iter().enumerate().filter(|(_, (count, _))| *count > 0) {
-                let at = &mut fewer[count as usize];
-                self.positions[*at as usize] = Position { patch: patch as u16, window, end: count };
-                *at += 1;
-            }
-            let mut end = 0;
-            for position in &mut self.positions {
-                places[usize::from(position.patch)].0 = end;
-                end += position.end;
-                position.end = end;
-            }
-            self.members.resize(self.patches.len(), 0);
-            for (oc, entries) in self.starts.windows(2).enumerate() {
-                for &patch in &self.patches[entries[0] as usize..entries[1] as usize] {
-                    let next = &mut places[usize::from(patch)].0;
-                    self.members[*next as usize] = oc as u16;
-                    *next += 1;
-                }
-            }
-        });
-    }
-
     /// The live outputs of an adjoint (OC, H/2, W/2), by channel, written to the beginning of `d`.
     pub fn gather<'d, T: Scalar>(&self, dp: &[T], d: &'d mut [T]) -> &'d [T] {
         let d = &mut d[..self.windows.len()];
         for (entries, dp) in self.by_channel().zip(dp.chunks_exact(self.area)) {
             let windows = &self.windows[entries.clone()];
             d[entries].iter_mut().zip(windows).for_each(|(d, &at)| *d = dp[usize::from(at)]);
-        }
-        d
-    }
-
-    /// The same by position.
-    pub fn gather_members<'d, T: Scalar>(&self, dp: &[T], d: &'d mut [T]) -> &'d [T] {
-        let d = &mut d[..self.members.len()];
-        for (Position { window, .. }, entries) in self.by_position() {
-            let members = &self.members[entries.clone()];
-            let of_member = |&oc: &u16| dp[usize::from(oc) * self.area + usize::from(window)];
-            d[entries].iter_mut().zip(members).for_each(|(d, oc)| *d = of_member(oc));
         }
         d
     }
@@ -215,10 +136,10 @@ mod tests {
     use crate::device::cpu::Codes;
 
     #[test]
-    fn lists_are_the_live_outputs_by_channel_and_by_position() {
+    fn lists_are_the_live_outputs_by_channel() {
         // The last has channels longer than a word of bits.
         for (out_channels, height, width, kernel) in [(3, 4, 6, 3), (20, 2, 2, 5), (5, 10, 30, 3)] {
-            let c = Conv { in_channels: 16, out_channels, kernel, height, width, weight: 0, bias: 0, pitch: 0 };
+            let c = Conv { in_channels: 3, out_channels, kernel, height, width, weight: 0, bias: 0, pitch: 0 };
             let (layout, area) = (Layout::new(&c), height / 2 * (width / 2));
             let code = |n: usize, i: usize| ((n + 7 * i) * (i + 3) % 11 % 5) as u8;
             let sample = |n: usize| (0..c.output_len()).map(move |i| code(n, i));
@@ -228,8 +149,7 @@ mod tests {
                     // What was listed is of no use any more.
                     codes.write().iter_mut().zip(sample(2).chain(sample(3))).for_each(|(code, new)| *code = new);
                 }
-                let mut routes = codes.routes(&c, &layout, n);
-                routes.sort_by_position();
+                let routes = codes.routes(&c, &layout, n);
                 // What the definition says of output i: its patch, if it is live.
                 let patch = |i: usize| {
                     let (code, at) = (usize::from(code(of, i)), i % area);
@@ -247,20 +167,6 @@ mod tests {
                 for (oc, entries) in routes.by_channel().enumerate() {
                     assert!(live[entries].iter().all(|i| i / area == oc));
                 }
-                let members: Vec<usize> =
-                    routes.gather_members(&numbers, &mut room).iter().map(|&i| i as usize).collect();
-                let mut sorted = members.clone();
-                sorted.sort_unstable();
-                assert_eq!(sorted, live);
-                let mut first = 0;
-                for (position, entries) in routes.by_position() {
-                    assert_eq!(entries.start, first);
-                    first = entries.end;
-                    for (&i, &oc) in members[entries.clone()].iter().zip(&routes.members[entries]) {
-                        assert_eq!((usize::from(oc), Some(usize::from(position.patch))), (i / area, patch(i)));
-                    }
-                }
-                assert_eq!(first, live.len());
                 let biases: Vec<f64> = (0..out_channels).map(|oc| 0.5 + oc as f64).collect();
                 let (z, mut p) = (live.iter().map(|&i| i as f64).collect::<Vec<_>>(), vec![f64::NAN; c.output_len()]);
                 routes.scatter(&z, &biases, &mut p);

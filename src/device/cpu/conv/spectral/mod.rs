@@ -1,0 +1,451 @@
+//! The conv block's tangents and adjoints through Fourier transforms.
+//!
+//! A convolution is a product at each frequency. Of LeNet's second layer, whose 14 x 14 images and 5 x 5 kernels fit a period of
+//! 16 x 16, 130 frequencies are kept, and a product takes four multiply-adds at each for a pair of channels: 520, against the 4,900
+//! of every position and tap, or the 900 where outputs are routed and live. They are products of matrices, which run near
+//! the speed of the multipliers, and the transforms themselves, over vectors of channels, take a tenth of their time.
+//!
+//! With `X` and `W` the transforms of images and kernels, `Z = W X`, and adjoints turn one factor round, which conjugates its
+//! transform: images and kernels are laid into their period such that every product is a plain one.
+//!
+//! Transforms go over images, products over frequencies, each of them a task: sums over the samples of a chunk need no
+//! partial sums of tasks.
+
+mod fourier;
+mod images;
+mod plane;
+mod product;
+
+use super::{GROUP, slices};
+use crate::device::cpu::CpuDevice;
+use crate::device::cpu::arena::{with_arena, with_idle};
+use crate::device::cpu::matrix::MatMut;
+use crate::device::cpu::simd::{CHANNELS, Line, arch};
+use crate::device::{ConvBackward, ConvTangent, ConvTangentBackward, Scalar};
+use crate::network::Conv;
+use images::{Filter, Inputs, Planes, Routed, Unrouted};
+use plane::{Plan, frequencies, transform, transform_back};
+use product::{Entries, Products, Rows};
+use rayon::prelude::*;
+use std::cell::RefCell;
+
+type Cpu<T> = CpuDevice<T>;
+
+/// Samples whose transforms are held at once, so that they stay in the last cache.
+const CHUNK: usize = 64;
+
+/// Whether the lines of channels are full enough, and the kernel large enough, to be worth it.
+pub(super) fn pays(c: &Conv) -> bool {
+    c.in_channels >= CHANNELS / 2 && c.out_channels >= CHANNELS / 2 && c.kernel > 1
+}
+
+/// Blocks of so many channels.
+fn blocks(channels: usize) -> usize {
+    channels.div_ceil(CHANNELS)
+}
+
+/// The transforms of some images: at each frequency `rows` images of `blocks` lines of real parts, and as many of imaginary ones.
+struct Spectra<'a, T> {
+    lines: &'a mut [Line<T>],
+    blocks: usize,
+    rows: usize,
+}
+
+impl<T: Scalar> Spectra<'_, T> {
+    /// Lines from one frequency to the next. An odd number, so that an image's lines do not all fall into the same set of a cache.
+    fn pitch(rows: usize, blocks: usize) -> usize {
+        2 * rows * blocks + 1
+    }
+
+    /// The first images of each frequency, to be written.
+    fn images(&mut self, count: usize) -> MatMut<'_, Line<T>> {
+        let pitch = Self::pitch(self.rows, self.blocks);
+        MatMut::strided(self.lines, self.lines.len() / pitch, 2 * count * self.blocks, pitch, 1)
+    }
+
+    /// The images at a frequency.
+    fn at(&self, frequency: usize, count: usize) -> &[Line<T>] {
+        &self.lines[frequency * Self::pitch(self.rows, self.blocks)..][..2 * count * self.blocks]
+    }
+
+    /// As a factor whose rows are images.
+    fn rows(&self, frequency: usize, count: usize) -> Rows<'_, T> {
+        Rows { lines: self.at(frequency, count), count }
+    }
+
+    /// As a factor with a row for each image and a column for each channel.
+    fn entries(&self, frequency: usize, count: usize) -> Entries<'_, T> {
+        let channels = self.blocks * CHANNELS;
+        Entries { values: T::scalars(self.at(frequency, count)), row: 2 * channels, step: 1, imaginary: channels }
+    }
+
+    /// The transpose of [`Spectra::entries`].
+    fn turned(&self, frequency: usize, count: usize) -> Entries<'_, T> {
+        let Entries { row, step, .. } = self.entries(frequency, count);
+        Entries { row: step, step: row, ..self.entries(frequency, count) }
+    }
+}
+
+/// Memory for spectra. A thread keeps it: zeros cost as much as a transform.
+fn with_lines<T: Scalar, R>(len: usize, f: impl FnOnce(Lines<'_, T>) -> R) -> R {
+    thread_local! {
+        static IDLE: RefCell<Vec<Vec<Line<f32>>>> = const { RefCell::new(Vec::new()) };
+    }
+    with_idle(&IDLE, |lines| {
+        let len = len * size_of::<Line<T>>() / size_of::<Line<f32>>();
+        if lines.len() < len {
+            // What the old ones hold is not wanted.
+            *lines = Vec::new();
+            *lines = bytemuck::zeroed_vec(len);
+        }
+        f(Lines(T::lines(lines)))
+    })
+}
+
+/// Lines that spectra are cut from.
+struct Lines<'a, T>(&'a mut [Line<T>]);
+
+impl<'a, T: Scalar> Lines<'a, T> {
+    fn spectra(&mut self, frequencies: usize, rows: usize, blocks: usize) -> Spectra<'a, T> {
+        let len = frequencies * Spectra::<T>::pitch(rows, blocks);
+        let (lines, rest) = std::mem::take(&mut self.0).split_at_mut(len);
+        self.0 = rest;
+        Spectra { lines, blocks, rows }
+    }
+}
+
+pub(super) fn tangent<T: Scalar>(c: &Conv, call: ConvTangent<'_, Cpu<T>>) {
+    let (samples, directions, count) = (call.samples, call.directions, frequencies(c));
+    let (inputs, outputs, chunk) = (blocks(c.in_channels), blocks(c.out_channels), CHUNK.min(samples));
+    let len = |rows, blocks| count * Spectra::<T>::pitch(rows, blocks);
+    let of_weights = directions + usize::from(call.tx.is_some());
+    let lines = of_weights * len(c.in_channels, outputs) + 2 * len(chunk, inputs) + len(chunk, outputs);
+    with_lines(lines, |mut lines| {
+        with_arena(|arena| {
+            let plan = Plan::new(arena, c);
+            // A correlation has the conjugates of the kernels.
+            let offset = -((c.kernel / 2) as isize);
+            let scale = T::from_f64(1.0 / plan.gain());
+            let mut weights = |vector: &[T]| {
+                let mut spectra = lines.spectra(count, c.in_channels, outputs);
+                let source = Planes::by_input(c, vector, scale);
+                transform(&plan, outputs, true, &source, spectra.images(c.in_channels));
+                spectra
+            };
+            let w = call.tx.map(|_| weights(call.theta));
+            let tw = arena.alloc_slice_fill_with(directions, |k| Some(weights(&call.vectors[k * c.pitch..])));
+            let (mut x, mut tx) = (lines.spectra(count, chunk, inputs), lines.spectra(count, chunk, inputs));
+            let mut z = lines.spectra(count, chunk, outputs);
+            for first in (0..samples).step_by(chunk) {
+                let n = chunk.min(samples - first);
+                let source = Planes::inputs(c, slices(call.x, first, n, c.input_len()));
+                transform(&plan, inputs, false, &source, x.images(n));
+                for (k, tw) in tw.iter().flatten().enumerate() {
+                    if let Some(values) = call.tx {
+                        let source = Planes::inputs(c, slices(values, k * samples + first, n, c.input_len()));
+                        transform(&plan, inputs, false, &source, tx.images(n));
+                    }
+                    z.images(n).row_blocks(1).for_each(|(f, mut z)| {
+                        let terms = [
+                            Some((x.entries(f, n), tw.rows(f, c.in_channels))),
+                            w.as_ref().map(|w| (tx.entries(f, n), w.rows(f, c.in_channels))),
+                        ];
+                        arch().dispatch(Products { terms, rows: n, c: z.row(0), add: false });
+                    });
+                    let biases = &call.vectors[k * c.pitch + c.bias..][..c.out_channels];
+                    let (len, pitch) = (c.output_len(), Spectra::<T>::pitch(chunk, outputs));
+                    let tp = &mut call.tp[(k * samples + first) * len..][..n * len];
+                    let groups = tp.par_chunks_mut(GROUP * len).enumerate().map(|(group, tp)| {
+                        let sinks = (first + group * GROUP..).zip(tp.chunks_exact_mut(len)).map(|(i, outputs)| {
+                            let route = slices(call.route, i, 1, len);
+                            Routed { c, offset, route, biases, outputs }
+                        });
+                        (group * GROUP, sinks)
+                    });
+                    transform_back(&plan, outputs, z.lines, pitch, groups);
+                }
+            }
+        });
+    });
+}
+
+pub(super) fn backward<T: Scalar>(c: &Conv, call: ConvBackward<'_, Cpu<T>>) {
+    let ConvBackward { samples, theta, x, route, dp, gradient, accumulate, dx } = call;
+    adjoints(
+        c,
+        Adjoints {
+            samples,
+            directions: 1,
+            theta,
+            x,
+            route,
+            tdp: dp,
+            second: None,
+            products: gradient,
+            accumulate,
+            tdx: dx,
+        },
+    );
+}
+
+pub(super) fn tangent_backward<T: Scalar>(c: &Conv, call: ConvTangentBackward<'_, Cpu<T>>) {
+    let ConvTangentBackward { samples, directions, theta, vectors, x, tx, route, dp, tdp, products, accumulate, tdx } =
+        call;
+    let second = dp.map(|dp| Second { vectors, tx, dp });
+    adjoints(c, Adjoints { samples, directions, theta, x, route, tdp, second, products, accumulate, tdx });
+}
+
+/// Both calls: a gradient is a product of one direction without second terms.
+struct Adjoints<'a, T> {
+    samples: usize,
+    directions: usize,
+    theta: &'a [T],
+    x: &'a [T],
+    route: &'a [u8],
+    tdp: &'a [T],
+    second: Option<Second<'a, T>>,
+    products: &'a mut [T],
+    accumulate: bool,
+    tdx: Option<&'a mut Vec<T>>,
+}
+
+/// What belongs to the terms with the adjoint itself.
+#[derive(Clone, Copy)]
+struct Second<'a, T> {
+    vectors: &'a [T],
+    tx: Option<&'a Vec<T>>,
+    dp: &'a [T],
+}
+
+fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
+    let Adjoints { samples, directions, theta, x: of_x, route, tdp, second, products, accumulate, mut tdx } = call;
+    let count = frequencies(c);
+    let (inputs, outputs, chunk) = (blocks(c.in_channels), blocks(c.out_channels), CHUNK.min(samples));
+    let len = |rows, blocks| count * Spectra::<T>::pitch(rows, blocks);
+    let tx = second.and_then(|second| second.tx);
+    let with_tdx = usize::from(tdx.is_some());
+    let of_weights = with_tdx * (1 + if second.is_some() { directions } else { 0 }) + directions;
+    let lines = of_weights * len(c.out_channels, inputs)
+        + (1 + usize::from(tx.is_some())) * len(chunk, inputs)
+        + len(with_tdx * chunk, inputs)
+        + (1 + usize::from(second.is_some())) * len(chunk, outputs);
+    with_lines(lines, |mut lines| {
+        with_arena(|arena| {
+            let plan = Plan::new(arena, c);
+            let scale = T::from_f64(1.0 / plan.gain());
+            let mut weights = |vector: &[T]| {
+                let mut spectra = lines.spectra(count, c.out_channels, inputs);
+                let source = Planes::by_output(c, vector, scale);
+                transform(&plan, inputs, false, &source, spectra.images(c.out_channels));
+                spectra
+            };
+            let w = tdx.as_ref().map(|_| weights(theta));
+            let tw = arena.alloc_slice_fill_with(directions, |k| {
+                let second = second.filter(|_| with_tdx == 1)?;
+                Some(weights(&second.vectors[k * c.pitch..]))
+            });
+            let tdw = arena.alloc_slice_fill_with(directions, |_| lines.spectra(count, c.out_channels, inputs));
+            let mut x = lines.spectra(count, chunk, inputs);
+            let mut tx_spectra = tx.map(|_| lines.spectra(count, chunk, inputs));
+            let mut tdx_spectra = lines.spectra(count, with_tdx * chunk, inputs);
+            let mut td = lines.spectra(count, chunk, outputs);
+            let mut d = second.map(|_| lines.spectra(count, chunk, outputs));
+            for first in (0..samples).step_by(chunk) {
+                let n = chunk.min(samples - first);
+                let images = |array, k: usize| Planes::inputs(c, slices(array, k * samples + first, n, c.input_len()));
+                let route = slices(route, first, n, c.output_len());
+                let unrouted = |array, k: usize| Unrouted {
+                    c,
+                    route,
+                    values: slices(array, k * samples + first, n, c.output_len()),
+                };
+                transform(&plan, inputs, true, &images(of_x, 0), x.images(n));
+                if let (Some(second), Some(d)) = (second, &mut d) {
+                    transform(&plan, outputs, false, &unrouted(second.dp, 0), d.images(n));
+                }
+                for (k, (tdw, tw)) in tdw.iter_mut().zip(&*tw).enumerate() {
+                    transform(&plan, outputs, false, &unrouted(tdp, k), td.images(n));
+                    if let (Some(tx), Some(spectra)) = (tx, &mut tx_spectra) {
+                        transform(&plan, inputs, true, &images(tx, k), spectra.images(n));
+                    }
+                    let at_each = tdw.images(c.out_channels).row_blocks(1);
+                    at_each.zip(tdx_spectra.images(with_tdx * n).row_blocks(1)).for_each(
+                        |((f, mut tdw), (_, mut tdx))| {
+                            let of_weights = [
+                                Some((td.turned(f, n), x.rows(f, n))),
+                                d.as_ref().zip(tx_spectra.as_ref()).map(|(d, tx)| (d.turned(f, n), tx.rows(f, n))),
+                            ];
+                            let (rows, add) = (c.out_channels, first > 0);
+                            arch().dispatch(Products { terms: of_weights, rows, c: tdw.row(0), add });
+                            let of_inputs = [
+                                w.as_ref().map(|w| (td.entries(f, n), w.rows(f, rows))),
+                                d.as_ref().zip(tw.as_ref()).map(|(d, tw)| (d.entries(f, n), tw.rows(f, rows))),
+                            ];
+                            arch().dispatch(Products {
+                                terms: of_inputs,
+                                rows: with_tdx * n,
+                                c: tdx.row(0),
+                                add: false,
+                            });
+                        },
+                    );
+                    // The zero frequency is twice the sum.
+                    let biases = &mut products[k * c.pitch + c.bias..][..c.out_channels];
+                    if first == 0 && !accumulate {
+                        biases.fill(T::zero());
+                    }
+                    for image in T::scalars(td.at(0, n)).chunks_exact(2 * outputs * CHANNELS) {
+                        biases.iter_mut().zip(image).for_each(|(bias, &sum)| *bias += sum * T::from_f32(0.5));
+                    }
+                    if let Some(tdx) = &mut tdx {
+                        let (len, pitch) = (c.input_len(), Spectra::<T>::pitch(chunk, inputs));
+                        let tdx = &mut tdx[(k * samples + first) * len..][..n * len];
+                        let offset = (c.kernel / 2) as isize;
+                        let groups = tdx.par_chunks_mut(GROUP * len).enumerate().map(|(group, tdx)| {
+                            (group * GROUP, tdx.chunks_exact_mut(len).map(|inputs| Inputs { c, offset, inputs }))
+                        });
+                        transform_back(&plan, inputs, tdx_spectra.lines, pitch, groups);
+                    }
+                }
+            }
+            let pitch = Spectra::<T>::pitch(c.out_channels, inputs);
+            for (k, tdw) in tdw.iter().enumerate() {
+                let (weights, len) = (&mut products[k * c.pitch + c.weight..][..c.weight_len()], c.patch_len());
+                let groups = weights.par_chunks_mut(GROUP * len).enumerate().map(|(group, weights)| {
+                    let sinks =
+                        weights.chunks_exact_mut(len).map(|weights| Filter { c, scale, add: accumulate, weights });
+                    (group * GROUP, sinks)
+                });
+                transform_back(&plan, inputs, tdw.lines, pitch, groups);
+            }
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::im2col;
+    use super::*;
+    use crate::device::cpu::Codes;
+
+    fn noise(len: usize, seed: f64) -> Vec<f64> {
+        (1..=len).map(|i| (seed * (i * i) as f64).sin()).collect()
+    }
+
+    fn assert_near(what: &str, ours: &[f64], expected: &[f64]) {
+        let size = expected.iter().fold(0f64, |size, x| size.max(x.abs()));
+        for (i, (a, b)) in ours.iter().zip(expected).enumerate() {
+            assert!((a - b).abs() <= 1e-13 * size, "{what}: entry {i} is {a}, not {b}");
+        }
+    }
+
+    #[test]
+    fn tangents_and_adjoints_are_those_of_matrix_products() {
+        for (in_channels, out_channels, kernel, height, width) in
+            [(8, 8, 3, 4, 6), (20, 40, 5, 6, 5), (16, 33, 3, 3, 2), (33, 16, 7, 10, 8), (32, 64, 5, 14, 14)]
+        {
+            let weight = 2;
+            let bias = weight + out_channels * in_channels * kernel * kernel;
+            let pitch = bias + out_channels + 1;
+            let c = Conv { in_channels, out_channels, kernel, height, width, weight, bias, pitch };
+            for (samples, directions) in [(1, 1), (CHUNK + 3, 2)] {
+                let (theta, vectors) = (noise(pitch, 0.7), noise(directions * pitch, 1.1));
+                let (x, all_tx) =
+                    (noise(samples * c.input_len(), 1.3), noise(directions * samples * c.input_len(), 1.7));
+                let (all_dp, tdp) =
+                    (noise(samples * c.output_len(), 1.9), noise(directions * samples * c.output_len(), 0.3));
+                let route = &Codes::new((0..samples * c.output_len()).map(|i| (i * i % 7 % 5) as u8).collect());
+                let (theta, vectors, x, tdp, dp) = (&theta, &vectors, &x, &tdp, &all_dp);
+                for tx in [None, Some(&all_tx)] {
+                    let [mut ours, mut expected] =
+                        [(); 2].map(|()| vec![f64::NAN; directions * samples * c.output_len()]);
+                    tangent(&c, ConvTangent { samples, directions, theta, vectors, x, tx, route, tp: &mut ours });
+                    im2col::tangent(
+                        &c,
+                        ConvTangent { samples, directions, theta, vectors, x, tx, route, tp: &mut expected },
+                    );
+                    assert_near(&format!("tangents of {c:?}"), &ours, &expected);
+                }
+                for (accumulate, wanted, dp, tx) in [
+                    (false, true, Some(dp), Some(&all_tx)),
+                    (true, true, None, Some(&all_tx)),
+                    (true, false, Some(dp), None),
+                ] {
+                    let [mut ours, mut expected] = [(); 2].map(|()| noise(directions * pitch, 0.9));
+                    let [mut of_ours, mut of_expected] =
+                        [(); 2].map(|()| vec![0.0; directions * samples * c.input_len()]);
+                    let products = &mut ours;
+                    let tdx = wanted.then_some(&mut of_ours);
+                    tangent_backward(
+                        &c,
+                        ConvTangentBackward {
+                            samples,
+                            directions,
+                            theta,
+                            vectors,
+                            x,
+                            tx,
+                            route,
+                            dp,
+                            tdp,
+                            products,
+                            accumulate,
+                            tdx,
+                        },
+                    );
+                    let products = &mut expected;
+                    let tdx = wanted.then_some(&mut of_expected);
+                    im2col::tangent_backward(
+                        &c,
+                        ConvTangentBackward {
+                            samples,
+                            directions,
+                            theta,
+                            vectors,
+                            x,
+                            tx,
+                            route,
+                            dp,
+                            tdp,
+                            products,
+                            accumulate,
+                            tdx,
+                        },
+                    );
+                    assert_near(&format!("products of {c:?}"), &ours, &expected);
+                    assert_near(&format!("tangents of adjoints of {c:?}"), &of_ours, &of_expected);
+                }
+                let [mut ours, mut expected] = [(); 2].map(|()| noise(pitch, 0.9));
+                let [mut of_ours, mut of_expected] = [(); 2].map(|()| vec![0.0; samples * c.input_len()]);
+                backward(
+                    &c,
+                    ConvBackward {
+                        samples,
+                        theta,
+                        x,
+                        route,
+                        dp,
+                        gradient: &mut ours,
+                        accumulate: false,
+                        dx: Some(&mut of_ours),
+                    },
+                );
+                im2col::backward(
+                    &c,
+                    ConvBackward {
+                        samples,
+                        theta,
+                        x,
+                        route,
+                        dp,
+                        gradient: &mut expected,
+                        accumulate: false,
+                        dx: Some(&mut of_expected),
+                    },
+                );
+                assert_near(&format!("gradient of {c:?}"), &ours, &expected);
+                assert_near(&format!("adjoints of {c:?}"), &of_ours, &of_expected);
+            }
+        }
+    }
+}
