@@ -16,7 +16,7 @@ mod images;
 mod plane;
 mod product;
 
-use super::{GROUP, slices};
+use super::slices;
 use crate::device::cpu::CpuDevice;
 use crate::device::cpu::arena::{with_arena, with_idle};
 use crate::device::cpu::matrix::MatMut;
@@ -31,8 +31,11 @@ use std::cell::RefCell;
 
 type Cpu<T> = CpuDevice<T>;
 
-/// Samples whose transforms are held at once, so that they stay in the last cache.
-const CHUNK: usize = 64;
+/// Samples whose transforms are held at once, so that they stay in the last cache. Sums are made chunk by chunk.
+const CHUNK: usize = 32;
+
+/// Images that a task transforms: few, since a chunk has few.
+const TASK: usize = 4;
 
 /// Whether the lines of channels are full enough, and the kernel large enough, to be worth it.
 pub(super) fn pays(c: &Conv) -> bool {
@@ -155,12 +158,12 @@ pub(super) fn tangent<T: Scalar>(c: &Conv, call: ConvTangent<'_, Cpu<T>>) {
                     let biases = &call.vectors[k * c.pitch + c.bias..][..c.out_channels];
                     let (len, pitch) = (c.output_len(), Spectra::<T>::pitch(chunk, outputs));
                     let tp = &mut call.tp[(k * samples + first) * len..][..n * len];
-                    let groups = tp.par_chunks_mut(GROUP * len).enumerate().map(|(group, tp)| {
-                        let sinks = (first + group * GROUP..).zip(tp.chunks_exact_mut(len)).map(|(i, outputs)| {
+                    let groups = tp.par_chunks_mut(TASK * len).enumerate().map(|(group, tp)| {
+                        let sinks = (first + group * TASK..).zip(tp.chunks_exact_mut(len)).map(|(i, outputs)| {
                             let route = slices(call.route, i, 1, len);
                             Routed { c, offset, route, biases, outputs }
                         });
-                        (group * GROUP, sinks)
+                        (group * TASK, sinks)
                     });
                     transform_back(&plan, outputs, z.lines, pitch, groups);
                 }
@@ -301,8 +304,8 @@ fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
                         let (len, pitch) = (c.input_len(), Spectra::<T>::pitch(chunk, inputs));
                         let tdx = &mut tdx[(k * samples + first) * len..][..n * len];
                         let offset = (c.kernel / 2) as isize;
-                        let groups = tdx.par_chunks_mut(GROUP * len).enumerate().map(|(group, tdx)| {
-                            (group * GROUP, tdx.chunks_exact_mut(len).map(|inputs| Inputs { c, offset, inputs }))
+                        let groups = tdx.par_chunks_mut(TASK * len).enumerate().map(|(group, tdx)| {
+                            (group * TASK, tdx.chunks_exact_mut(len).map(|inputs| Inputs { c, offset, inputs }))
                         });
                         transform_back(&plan, inputs, tdx_spectra.lines, pitch, groups);
                     }
@@ -311,10 +314,10 @@ fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
             let pitch = Spectra::<T>::pitch(c.out_channels, inputs);
             for (k, tdw) in tdw.iter().enumerate() {
                 let (weights, len) = (&mut products[k * c.pitch + c.weight..][..c.weight_len()], c.patch_len());
-                let groups = weights.par_chunks_mut(GROUP * len).enumerate().map(|(group, weights)| {
+                let groups = weights.par_chunks_mut(TASK * len).enumerate().map(|(group, weights)| {
                     let sinks =
                         weights.chunks_exact_mut(len).map(|weights| Filter { c, scale, add: accumulate, weights });
-                    (group * GROUP, sinks)
+                    (group * TASK, sinks)
                 });
                 transform_back(&plan, inputs, tdw.lines, pitch, groups);
             }

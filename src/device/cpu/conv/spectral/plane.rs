@@ -3,6 +3,7 @@
 //! Two blocks of channels are transformed at once, one as real parts and one as imaginary ones, and told apart by symmetry: half of
 //! a real image's frequencies are the conjugates of the other half, and are not kept.
 
+use super::TASK;
 use super::fourier::{Complex, Transform, USUAL, complex, length};
 use crate::device::Scalar;
 use crate::device::cpu::ahead::{Ahead, prefetch, prefetch_to_write};
@@ -13,9 +14,6 @@ use crate::network::Conv;
 use bumpalo::Bump;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
-
-/// Images a task.
-const GROUP: usize = 8;
 
 /// Transforms of a period in both directions that is long enough for a layer's images to meet none of their copies.
 #[derive(Clone, Copy)]
@@ -135,7 +133,7 @@ pub fn transform<T: Scalar>(
     spectra: MatMut<'_, Line<T>>,
 ) {
     let sign = T::from_f32(if conjugate { -1.0 } else { 1.0 });
-    spectra.column_blocks(GROUP * 2 * blocks).for_each(|(start, mut spectra)| {
+    spectra.column_blocks(TASK * 2 * blocks).for_each(|(start, mut spectra)| {
         with_arena(|arena| {
             let mut room = plan.room(arena);
             for at in (0..spectra.column_count()).step_by(2 * blocks) {

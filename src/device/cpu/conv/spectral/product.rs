@@ -139,7 +139,6 @@ impl<T: Scalar> WithSimd for Products<'_, T> {
             }
             match width - j {
                 2.. if S::REGISTER_COUNT >= 32 => columns!(2, 4),
-                2.. if S::REGISTER_COUNT >= 32 => columns!(2, 4),
                 _ if S::REGISTER_COUNT >= 32 => columns!(1, 6),
                 _ => columns!(1, 3),
             }
