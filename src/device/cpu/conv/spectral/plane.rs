@@ -69,9 +69,9 @@ pub struct Room<'r, T> {
     own: &'r mut [Line<T>],
 }
 
-/// The lengths of a layer's transforms: of its images' columns and rows with what a kernel reaches beyond them.
+/// The lengths of a layer's transforms: of its images' columns and rows with what a kernel reaches beyond them, and of a larger kernel.
 fn periods(c: &Conv) -> [usize; 2] {
-    [c.height, c.width].map(|side| length(side + c.kernel / 2))
+    [c.height, c.width].map(|side| length((side + c.kernel / 2).max(c.kernel)))
 }
 
 /// The kept frequencies of each column: (column, column of their conjugates, how many). Of a column that is its own mirror, half.
