@@ -14,8 +14,8 @@ use std::f64::consts::TAU;
 /// Real and imaginary parts.
 pub type Complex<V> = [V; 2];
 
-/// The length that the compiler knows, of LeNet's second layer.
-pub const USUAL: usize = 16;
+/// Lengths that the compiler knows, those of LeNet's second layer: for MNIST, and for CIFAR-10.
+pub const USUAL: [usize; 2] = [16, 18];
 
 /// Lengths are products of these.
 const RADICES: [usize; 4] = [4, 5, 3, 2];
@@ -71,11 +71,17 @@ impl<'a, T: Scalar> Transform<'a, T> {
         mut store: impl FnMut(usize, Complex<T::Vector<S>>),
     ) {
         let Roots { cos, sin } = self.roots;
-        if N == USUAL {
-            let roots = Roots { cos: &cos[..USUAL], sin: &sin[..USUAL] };
-            let mut half = [[T::splat(simd, T::zero()); 2]; USUAL];
-            pass::<T, S, 4>(simd, roots, 4, 1, load, |i, x| half[i] = x);
-            pass::<T, S, 4>(simd, roots, 1, 4, |i| half[i], store);
+        if N > 0 {
+            let roots = Roots { cos: &cos[..N], sin: &sin[..N] };
+            let (mut first, mut second) = ([[T::splat(simd, T::zero()); 2]; N], [[T::splat(simd, T::zero()); 2]; N]);
+            if N == USUAL[0] {
+                pass::<T, S, 4>(simd, roots, 4, 1, load, |i, x| first[i] = x);
+                pass::<T, S, 4>(simd, roots, 1, 4, |i| first[i], store);
+            } else {
+                pass::<T, S, 3>(simd, roots, 6, 1, load, |i, x| first[i] = x);
+                pass::<T, S, 3>(simd, roots, 2, 3, |i| first[i], |i, x| second[i] = x);
+                pass::<T, S, 2>(simd, roots, 1, 9, |i| second[i], store);
+            }
             return;
         }
         for (i, x) in complex::<T, S>(scratch)[..self.len].iter_mut().enumerate() {

@@ -352,6 +352,7 @@ mod tests {
             (16, 33, 3, 3, 2),
             (33, 16, 7, 10, 8),
             (32, 64, 5, 14, 14),
+            (32, 64, 5, 16, 16),
         ] {
             let weight = 2;
             let bias = weight + out_channels * in_channels * kernel * kernel;

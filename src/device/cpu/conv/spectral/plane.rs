@@ -39,11 +39,6 @@ impl<'a, T: Scalar> Plan<'a, T> {
         self.x.len + 1
     }
 
-    /// Whether the compiler may know the periods.
-    fn is_usual(&self) -> bool {
-        self.y.len == USUAL && self.x.len == USUAL
-    }
-
     fn room<'r>(&self, arena: &'r Bump) -> Room<'r, T> {
         let [y, x] = [self.y.len, self.x.len];
         Room {
@@ -242,7 +237,11 @@ impl<T: Scalar, F: Source<T>> WithSimd for Forward<'_, '_, '_, T, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.plan.is_usual() { self.run::<S, USUAL>(simd) } else { self.run::<S, 0>(simd) }
+        match [self.plan.y.len, self.plan.x.len] {
+            lens if lens == [USUAL[0]; 2] => self.run::<S, { USUAL[0] }>(simd),
+            lens if lens == [USUAL[1]; 2] => self.run::<S, { USUAL[1] }>(simd),
+            _ => self.run::<S, 0>(simd),
+        }
     }
 }
 
@@ -357,6 +356,10 @@ impl<T: Scalar, F: Sink<T>> WithSimd for Inverse<'_, '_, T, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.plan.is_usual() { self.run::<S, USUAL>(simd) } else { self.run::<S, 0>(simd) }
+        match [self.plan.y.len, self.plan.x.len] {
+            lens if lens == [USUAL[0]; 2] => self.run::<S, { USUAL[0] }>(simd),
+            lens if lens == [USUAL[1]; 2] => self.run::<S, { USUAL[1] }>(simd),
+            _ => self.run::<S, 0>(simd),
+        }
     }
 }
