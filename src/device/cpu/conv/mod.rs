@@ -107,6 +107,18 @@ kernels!(f64);
 mod tests {
     use super::*;
 
+    pub fn noise(len: usize, seed: f64) -> Vec<f64> {
+        (1..=len).map(|i| (seed * (i * i) as f64).sin()).collect()
+    }
+
+    /// A block (input channels, output channels, kernel, height, width) whose parameters have something before and behind them.
+    pub fn conv((in_channels, out_channels, kernel, height, width): (usize, usize, usize, usize, usize)) -> Conv {
+        let weight = 2;
+        let bias = weight + out_channels * in_channels * kernel * kernel;
+        let pitch = bias + out_channels + 1;
+        Conv { in_channels, out_channels, kernel, height, width, weight, bias, pitch }
+    }
+
     #[test]
     fn both_forward_passes_agree() {
         // The last has rows longer than a word of bits.
@@ -118,14 +130,10 @@ mod tests {
             (2, 64, 1, 4, 4),
             (2, 9, 7, 4, 70),
         ];
-        for (in_channels, out_channels, kernel, height, width) in shapes {
-            let weight = 2;
-            let bias = weight + out_channels * in_channels * kernel * kernel;
-            let pitch = bias + out_channels + 1;
-            let c = Conv { in_channels, out_channels, kernel, height, width, weight, bias, pitch };
-            let noise = |len: usize, seed: f64| (1..=len).map(|i| (seed * (i * i) as f64).sin()).collect::<Vec<_>>();
+        for shape in shapes {
+            let c = conv(shape);
             for samples in [1, GROUP + 1] {
-                let (theta, mut x) = (noise(pitch, 0.7), noise(samples * c.input_len(), 1.3));
+                let (theta, mut x) = (noise(c.pitch, 0.7), noise(samples * c.input_len(), 1.3));
                 // As a ReLU leaves them, with a run of zeros that windows fit into.
                 x.iter_mut().for_each(|x| *x = x.max(0.0));
                 x[c.input_len() / 3..c.input_len() / 2].fill(0.0);

@@ -72,6 +72,11 @@ impl<T: Scalar> Spectra<'_, T> {
         &self.lines[frequency * Self::pitch(self.rows, self.blocks)..][..2 * count * self.blocks]
     }
 
+    /// All lines, and from one frequency to the next.
+    fn all(&self) -> (&[Line<T>], usize) {
+        (self.lines, Self::pitch(self.rows, self.blocks))
+    }
+
     /// As a factor whose rows are images.
     fn rows(&self, frequency: usize, count: usize) -> Rows<'_, T> {
         Rows { lines: self.at(frequency, count), count }
@@ -157,16 +162,12 @@ pub(super) fn tangent<T: Scalar>(c: &Conv, call: ConvTangent<'_, Cpu<T>>) {
                         arch().dispatch(Products { terms, rows: n, c: z.row(0), add: false });
                     });
                     let biases = &call.vectors[k * c.pitch + c.bias..][..c.out_channels];
-                    let (len, pitch) = (c.output_len(), Spectra::<T>::pitch(chunk, outputs));
+                    let len = c.output_len();
                     let tp = &mut call.tp[(k * samples + first) * len..][..n * len];
-                    let groups = tp.par_chunks_mut(TASK * len).enumerate().map(|(group, tp)| {
-                        let sinks = (first + group * TASK..).zip(tp.chunks_exact_mut(len)).map(|(i, outputs)| {
-                            let route = slices(call.route, i, 1, len);
-                            Routed { c, offset, route, biases, outputs }
-                        });
-                        (group * TASK, sinks)
+                    transform_back(&plan, outputs, z.all(), tp, len, |i, outputs| {
+                        let route = slices(call.route, first + i, 1, len);
+                        Routed { c, offset, route, biases, outputs }
                     });
-                    transform_back(&plan, outputs, z.lines, pitch, groups);
                 }
             }
         });
@@ -302,25 +303,20 @@ fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
                         biases.iter_mut().zip(image).for_each(|(bias, &sum)| *bias += sum * T::from_f32(0.5));
                     }
                     if let Some(tdx) = &mut tdx {
-                        let (len, pitch) = (c.input_len(), Spectra::<T>::pitch(chunk, inputs));
+                        let (len, offset) = (c.input_len(), (c.kernel / 2) as isize);
                         let tdx = &mut tdx[(k * samples + first) * len..][..n * len];
-                        let offset = (c.kernel / 2) as isize;
-                        let groups = tdx.par_chunks_mut(TASK * len).enumerate().map(|(group, tdx)| {
-                            (group * TASK, tdx.chunks_exact_mut(len).map(|inputs| Inputs { c, offset, inputs }))
+                        transform_back(&plan, inputs, tdx_spectra.all(), tdx, len, |_, inputs| Inputs {
+                            c,
+                            offset,
+                            inputs,
                         });
-                        transform_back(&plan, inputs, tdx_spectra.lines, pitch, groups);
                     }
                 }
             }
-            let pitch = Spectra::<T>::pitch(c.out_channels, inputs);
             for (k, tdw) in tdw.iter().enumerate() {
                 let (weights, len) = (&mut products[k * c.pitch + c.weight..][..c.weight_len()], c.patch_len());
-                let groups = weights.par_chunks_mut(TASK * len).enumerate().map(|(group, weights)| {
-                    let sinks =
-                        weights.chunks_exact_mut(len).map(|weights| Filter { c, scale, add: accumulate, weights });
-                    (group * TASK, sinks)
-                });
-                transform_back(&plan, inputs, tdw.lines, pitch, groups);
+                let filter = |_, weights| Filter { c, scale, add: accumulate, weights };
+                transform_back(&plan, inputs, tdw.all(), weights, len, filter);
             }
         });
     });
@@ -329,12 +325,9 @@ fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
 #[cfg(test)]
 mod tests {
     use super::super::im2col;
+    use super::super::tests::{conv, noise};
     use super::*;
     use crate::device::cpu::Codes;
-
-    fn noise(len: usize, seed: f64) -> Vec<f64> {
-        (1..=len).map(|i| (seed * (i * i) as f64).sin()).collect()
-    }
 
     fn assert_near(what: &str, ours: &[f64], expected: &[f64]) {
         let size = expected.iter().fold(0f64, |size, x| size.max(x.abs()));
@@ -345,7 +338,7 @@ mod tests {
 
     #[test]
     fn tangents_and_adjoints_are_those_of_matrix_products() {
-        for (in_channels, out_channels, kernel, height, width) in [
+        for shape in [
             (8, 8, 3, 4, 6),
             (9, 8, 7, 2, 4),
             (20, 40, 5, 6, 5),
@@ -354,10 +347,8 @@ mod tests {
             (32, 64, 5, 14, 14),
             (32, 64, 5, 16, 16),
         ] {
-            let weight = 2;
-            let bias = weight + out_channels * in_channels * kernel * kernel;
-            let pitch = bias + out_channels + 1;
-            let c = Conv { in_channels, out_channels, kernel, height, width, weight, bias, pitch };
+            let c = conv(shape);
+            let pitch = c.pitch;
             for (samples, directions) in [(1, 1), (CHUNK + 3, 2)] {
                 let (theta, vectors) = (noise(pitch, 0.7), noise(directions * pitch, 1.1));
                 let (x, all_tx) =
@@ -367,28 +358,23 @@ mod tests {
                 let route = &Codes::new((0..samples * c.output_len()).map(|i| (i * i % 7 % 5) as u8).collect());
                 let (theta, vectors, x, tdp, dp) = (&theta, &vectors, &x, &tdp, &all_dp);
                 for tx in [None, Some(&all_tx)] {
-                    let [mut ours, mut expected] =
-                        [(); 2].map(|()| vec![f64::NAN; directions * samples * c.output_len()]);
-                    tangent(&c, ConvTangent { samples, directions, theta, vectors, x, tx, route, tp: &mut ours });
-                    im2col::tangent(
-                        &c,
-                        ConvTangent { samples, directions, theta, vectors, x, tx, route, tp: &mut expected },
-                    );
-                    assert_near(&format!("tangents of {c:?}"), &ours, &expected);
+                    let run = |kernel: fn(&Conv, ConvTangent<'_, Cpu<f64>>)| {
+                        let mut tp = vec![f64::NAN; directions * samples * c.output_len()];
+                        kernel(&c, ConvTangent { samples, directions, theta, vectors, x, tx, route, tp: &mut tp });
+                        tp
+                    };
+                    assert_near(&format!("tangents of {c:?}"), &run(tangent), &run(im2col::tangent));
                 }
                 for (accumulate, wanted, dp, tx) in [
                     (false, true, Some(dp), Some(&all_tx)),
                     (true, true, None, Some(&all_tx)),
                     (true, false, Some(dp), None),
                 ] {
-                    let [mut ours, mut expected] = [(); 2].map(|()| noise(directions * pitch, 0.9));
-                    let [mut of_ours, mut of_expected] =
-                        [(); 2].map(|()| vec![0.0; directions * samples * c.input_len()]);
-                    let products = &mut ours;
-                    let tdx = wanted.then_some(&mut of_ours);
-                    tangent_backward(
-                        &c,
-                        ConvTangentBackward {
+                    let run = |kernel: fn(&Conv, ConvTangentBackward<'_, Cpu<f64>>)| {
+                        let mut all = noise(directions * pitch, 0.9);
+                        let mut of_inputs = vec![0.0; directions * samples * c.input_len()];
+                        let (products, tdx) = (&mut all, wanted.then_some(&mut of_inputs));
+                        let call = ConvTangentBackward {
                             samples,
                             directions,
                             theta,
@@ -401,60 +387,23 @@ mod tests {
                             products,
                             accumulate,
                             tdx,
-                        },
-                    );
-                    let products = &mut expected;
-                    let tdx = wanted.then_some(&mut of_expected);
-                    im2col::tangent_backward(
-                        &c,
-                        ConvTangentBackward {
-                            samples,
-                            directions,
-                            theta,
-                            vectors,
-                            x,
-                            tx,
-                            route,
-                            dp,
-                            tdp,
-                            products,
-                            accumulate,
-                            tdx,
-                        },
-                    );
-                    assert_near(&format!("products of {c:?}"), &ours, &expected);
-                    assert_near(&format!("tangents of adjoints of {c:?}"), &of_ours, &of_expected);
+                        };
+                        kernel(&c, call);
+                        (all, of_inputs)
+                    };
+                    let (ours, expected) = (run(tangent_backward), run(im2col::tangent_backward));
+                    assert_near(&format!("products of {c:?}"), &ours.0, &expected.0);
+                    assert_near(&format!("tangents of adjoints of {c:?}"), &ours.1, &expected.1);
                 }
-                let [mut ours, mut expected] = [(); 2].map(|()| noise(pitch, 0.9));
-                let [mut of_ours, mut of_expected] = [(); 2].map(|()| vec![0.0; samples * c.input_len()]);
-                backward(
-                    &c,
-                    ConvBackward {
-                        samples,
-                        theta,
-                        x,
-                        route,
-                        dp,
-                        gradient: &mut ours,
-                        accumulate: false,
-                        dx: Some(&mut of_ours),
-                    },
-                );
-                im2col::backward(
-                    &c,
-                    ConvBackward {
-                        samples,
-                        theta,
-                        x,
-                        route,
-                        dp,
-                        gradient: &mut expected,
-                        accumulate: false,
-                        dx: Some(&mut of_expected),
-                    },
-                );
-                assert_near(&format!("gradient of {c:?}"), &ours, &expected);
-                assert_near(&format!("adjoints of {c:?}"), &of_ours, &of_expected);
+                let run = |kernel: fn(&Conv, ConvBackward<'_, Cpu<f64>>)| {
+                    let (mut all, mut of_inputs) = (noise(pitch, 0.9), vec![0.0; samples * c.input_len()]);
+                    let (gradient, accumulate, dx) = (&mut all, false, Some(&mut of_inputs));
+                    kernel(&c, ConvBackward { samples, theta, x, route, dp, gradient, accumulate, dx });
+                    (all, of_inputs)
+                };
+                let (ours, expected) = (run(backward), run(im2col::backward));
+                assert_near(&format!("gradient of {c:?}"), &ours.0, &expected.0);
+                assert_near(&format!("adjoints of {c:?}"), &ours.1, &expected.1);
             }
         }
     }

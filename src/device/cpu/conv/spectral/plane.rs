@@ -245,20 +245,21 @@ impl<T: Scalar, F: Source<T>> WithSimd for Forward<'_, '_, '_, T, F> {
     }
 }
 
-/// Transforms images back. Their lines at a frequency are `pitch` from those at the next; each task has a group of images, of which the
-/// first is given, and a sink for each.
-pub fn transform_back<T: Scalar, F: Sink<T>, Sinks: Iterator<Item = F>>(
+/// Transforms images back, each into `len` of the values, for which `sink` makes a sink of their number and place. Their lines at
+/// a frequency are `pitch` from those at the next.
+pub fn transform_back<'v, T: Scalar, F: Sink<T>>(
     plan: &Plan<'_, T>,
     blocks: usize,
-    spectra: &[Line<T>],
-    pitch: usize,
-    groups: impl ParallelIterator<Item = (usize, Sinks)>,
+    (spectra, pitch): (&[Line<T>], usize),
+    values: &'v mut [T],
+    len: usize,
+    sink: impl Fn(usize, &'v mut [T]) -> F + Sync,
 ) {
-    groups.for_each(|(first, sinks)| {
+    values.par_chunks_mut(TASK * len).enumerate().for_each(|(task, values)| {
         with_arena(|arena| {
             let mut room = plan.room(arena);
-            for (image, sink) in (first..).zip(sinks) {
-                let (at, room) = (2 * blocks * image, &mut room);
+            for (image, values) in (task * TASK..).zip(values.chunks_exact_mut(len)) {
+                let (at, room, sink) = (2 * blocks * image, &mut room, sink(image, values));
                 arch().dispatch(Inverse { plan, blocks, spectra, pitch, at, room, sink });
             }
         });
