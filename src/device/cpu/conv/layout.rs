@@ -1,99 +1,87 @@
-//! What the routed kernels work on: a first layer's images and weights in lines of channels.
+//! What the routed kernels work on: a first layer's images and weights, laid out so that lines are full of a patch.
 
 use crate::device::Scalar;
 use crate::device::cpu::arena::zeros;
-use crate::device::cpu::simd::{CHANNELS, Line, arch};
-use crate::device::cpu::transpose::to_pixels;
+use crate::device::cpu::simd::{CHANNELS, Line};
 use crate::network::Conv;
 use bumpalo::Bump;
-use pulp::{Simd, WithSimd};
 
-/// Sizes of the packed arrays, counted in lines.
+/// Sizes of the packed arrays, counted in scalars unless said otherwise.
 ///
-/// A first layer with one or three channels would leave its lines nearly empty. It is unfolded: every tap of every channel
-/// becomes a channel of its own, shifted, and the convolution one of kernel 1, whose weights lie in memory as before.
+/// Of a patch of one or three channels few pixels are neighbours: those of one row. An image holds every row of the bordered sample
+/// together with those below it, interleaved and with all channels, so that a line from any pixel on has as many rows of its patch as
+/// fit: of LeNet's 5 x 5 patches three, and two lines make one. What lies in a line beyond the patch meets weights that are zero.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Layout {
-    /// Channels that the packed arrays are for: the taps of all input channels.
-    channels: usize,
-    /// Blocks of [`CHANNELS`] of them; the last is filled up with zeros.
+    /// Rows that are interleaved.
+    rows: usize,
+    /// Lines that have them of a patch.
+    lines: usize,
+    /// Lines of a patch.
     pub blocks: usize,
-    /// A row of an image.
+    /// From a pixel of an image to the next.
+    pub pixel: usize,
+    /// From a row of an image to the next.
     pub row: usize,
-    /// A block of an image.
-    pub plane: usize,
-    /// All blocks of an image.
+    /// An image, and behind it what a line of the last patch reaches.
     pub image: usize,
-    /// All weights: of each output channel a line for each block.
+    /// All weights, in lines: of each output channel those of a patch.
     pub weights: usize,
-    /// Scratch of [`Layout::pack_image`], in scalars: the sample with its border.
-    pub bordered: usize,
 }
 
 impl Layout {
     pub fn new(c: &Conv) -> Self {
-        let (channels, blocks, plane) = (c.patch_len(), c.patch_len().div_ceil(CHANNELS), c.width * c.height);
-        let bordered = c.in_channels * (c.width + c.kernel - 1) * (c.height + c.kernel - 1);
-        let (image, weights) = (blocks * plane, c.out_channels * blocks);
-        Self { channels, blocks, row: c.width, plane, image, weights, bordered }
+        let lines = |rows: usize| (c.in_channels * rows * c.kernel).div_ceil(CHANNELS);
+        let blocks = |rows: usize| c.kernel.div_ceil(rows) * lines(rows);
+        let rows = (1..=c.kernel).min_by_key(|&rows| blocks(rows)).unwrap_or(1);
+        let (lines, blocks, pixel) = (lines(rows), blocks(rows), rows * c.in_channels);
+        let row = (c.width + c.kernel - 1) * pixel;
+        let image = (c.height + c.kernel - 1) * row + lines * CHANNELS;
+        Self { rows, lines, blocks, pixel, row, image, weights: c.out_channels * blocks }
     }
 
-    /// Packs a sample (IC, H, W): channel (ic, ky, kx) of the image is channel ic of the sample, shifted, and so a pixel's lines are its
-    /// patch. The border of `bordered` stays as it is.
-    pub fn pack_image<T: Scalar>(&self, c: &Conv, sample: &[T], bordered: &mut [T], image: &mut [Line<T>]) {
-        arch().dispatch(Pack { layout: self, c, sample, bordered, image });
+    /// Where line number `block` of a patch lies, from its first pixel.
+    #[inline(always)]
+    pub fn offset(&self, block: usize) -> usize {
+        block / self.lines * self.rows * self.row + block % self.lines * CHANNELS
+    }
+
+    /// Packs a sample (IC, H, W). The border of the image stays as it is.
+    pub fn pack_image<T: Scalar>(&self, c: &Conv, sample: &[T], image: &mut [T]) {
+        let pad = c.kernel / 2;
+        for (i, from) in sample.chunks_exact(c.width).enumerate() {
+            let (ic, y) = (i / c.height, i % c.height + pad);
+            for r in 0..self.rows.min(y + 1) {
+                let first = (y - r) * self.row + pad * self.pixel + r * c.in_channels + ic;
+                image[first..].iter_mut().step_by(self.pixel).zip(from).for_each(|(to, &x)| *to = x);
+            }
+        }
+    }
+
+    /// Where weight (ic, ky, kx) lies among the scalars of its output channel's lines.
+    fn places(&self, c: &Conv) -> impl Iterator<Item = usize> {
+        let (&Conv { in_channels, kernel, .. }, &Self { rows, lines, .. }) = (c, self);
+        (0..c.patch_len()).map(move |tap| {
+            let (ic, ky, kx) = (tap / (kernel * kernel), tap / kernel % kernel, tap % kernel);
+            ky / rows * lines * CHANNELS + (kx * rows + ky % rows) * in_channels + ic
+        })
     }
 
     /// Packs weights (OC, IC, K, K).
-    pub fn pack_weights<'a, T: Scalar>(&self, arena: &'a Bump, weights: &[T]) -> &'a [Line<T>] {
-        let lines = zeros::<Line<T>>(arena, self.weights);
-        for (lines, weights) in lines.chunks_exact_mut(self.blocks).zip(weights.chunks_exact(self.channels)) {
-            for (line, weights) in lines.iter_mut().zip(weights.chunks(CHANNELS)) {
-                line.0[..weights.len()].copy_from_slice(weights);
-            }
+    pub fn pack_weights<'a, T: Scalar>(&self, arena: &'a Bump, c: &Conv, weights: &[T]) -> &'a [Line<T>] {
+        let packed = zeros::<Line<T>>(arena, self.weights);
+        for (lines, weights) in packed.chunks_exact_mut(self.blocks).zip(weights.chunks_exact(c.patch_len())) {
+            let lines = T::scalars_mut(lines);
+            self.places(c).zip(weights).for_each(|(place, &w)| lines[place] = w);
         }
-        lines
+        packed
     }
 
     /// Unpacks the lines of one output channel to its weights (IC, K, K), which they are added to or replace.
-    pub fn unpack_channel<T: Scalar>(&self, lines: &[Line<T>], weights: &mut [T], accumulate: bool) {
-        for (to, &value) in weights.iter_mut().zip(lines.iter().flat_map(|line| &line.0)) {
-            *to = if accumulate { *to + value } else { value };
-        }
-    }
-}
-
-struct Pack<'a, T> {
-    layout: &'a Layout,
-    c: &'a Conv,
-    sample: &'a [T],
-    bordered: &'a mut [T],
-    image: &'a mut [Line<T>],
-}
-
-impl<T: Scalar> WithSimd for Pack<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { layout, c, sample, bordered, image } = self;
-        let (kernel, channels) = (c.kernel, layout.channels);
-        let (pad, row) = (kernel / 2, c.width + kernel - 1);
-        let plane = row * (c.height + kernel - 1);
-        for (i, from) in sample.chunks_exact(c.width).enumerate() {
-            let (ic, y) = (i / c.height, i % c.height);
-            bordered[ic * plane + (y + pad) * row + pad..][..c.width].copy_from_slice(from);
-        }
-        for (block, first) in (0..channels).step_by(CHANNELS).enumerate() {
-            let taps: [usize; CHANNELS] = std::array::from_fn(|i| {
-                let tap = first + i;
-                tap / (kernel * kernel) * plane + tap / kernel % kernel * row + tap % kernel
-            });
-            let count = CHANNELS.min(channels - first);
-            for y in 0..c.height {
-                let pixels = &mut image[block * layout.plane + y * layout.row..][..c.width];
-                to_pixels(simd, count, |tap| &bordered[taps[tap] + y * row..], pixels);
-            }
+    pub fn unpack_channel<T: Scalar>(&self, c: &Conv, lines: &[Line<T>], weights: &mut [T], accumulate: bool) {
+        let lines = T::scalars(lines);
+        for (to, place) in weights.iter_mut().zip(self.places(c)) {
+            *to = if accumulate { *to + lines[place] } else { lines[place] };
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The first conv block's tangents and adjoints, worked out only where an output is routed.
 //!
 //! Three of four positions of every 2x2 window, and all of a dead one, carry neither tangent nor adjoint. A first layer has too few
-//! input channels for transforms to pay ([`super::spectral`]); its patches become lines of channels ([`super::layout`]), and the
+//! input channels for transforms to pay ([`super::spectral`]); its patches are a few lines each ([`super::layout`]), and the
 //! kernels are products of lines with scalars or with each other:
 //!
 //! * tangent: up to eight outputs of a channel share each load of its weights, and two directions each load of the input;
@@ -37,9 +37,20 @@ fn per_line<T: SimdScalar, S: Simd>() -> usize {
     CHANNELS / T::lanes::<S>()
 }
 
-/// Checks, once a kernel, that the patch of every route lies inside a block's plane.
+/// Checks, once a kernel, that the patch of every route lies inside an image.
 fn assert_patches_inside(layout: &Layout, routes: &Routes, image: usize) {
-    assert!(image == layout.image && routes.last_patch < layout.plane);
+    assert!(routes.last_patch + layout.offset(layout.blocks - 1) + CHANNELS <= image);
+}
+
+/// The vector that begins at some scalar of an image.
+///
+/// # Safety
+/// It lies inside the image.
+#[inline(always)]
+unsafe fn load<T: SimdScalar, S: Simd>(image: &[T], at: usize) -> T::Vector<S> {
+    debug_assert!(at + T::lanes::<S>() <= image.len());
+    // SAFETY: the caller's promise.
+    unsafe { image.as_ptr().add(at).cast::<T::Vector<S>>().read_unaligned() }
 }
 
 /// `z_k[i] = w_k . patch_i` for the outputs of every channel and `D` directions k, which share what they load of the image.
@@ -48,7 +59,7 @@ struct Dots<'a, T, const D: usize> {
     routes: &'a Routes,
     /// Weights, output channel first.
     weights: [&'a [Line<T>]; D],
-    image: &'a [Line<T>],
+    image: &'a [T],
     /// By entry of the routes.
     z: [&'a mut [T]; D],
     /// What is packed next.
@@ -60,17 +71,18 @@ impl<T: Scalar, const D: usize> Dots<'_, T, D> {
     #[inline(always)]
     fn some<S: Simd, const R: usize>(
         simd: S,
-        plane: usize,
+        layout: &Layout,
         weights: [&[Line<T>]; D],
-        image: &[Line<T>],
+        image: &[T],
         at: &[u16],
     ) -> [[T; R]; D] {
         let mut sums = [[T::splat(simd, T::zero()); R]; D];
-        for (block, image) in image.chunks_exact(plane).enumerate() {
+        for block in 0..layout.blocks {
             for e in 0..per_line::<T, S>() {
+                let offset = layout.offset(block) + e * T::lanes::<S>();
                 for r in 0..R {
                     // SAFETY: `assert_patches_inside` checked the patches. A check for every multiply-add halves the speed.
-                    let x = T::load::<S>(unsafe { image.get_unchecked(usize::from(at[r])) }, e);
+                    let x = unsafe { load::<T, S>(image, usize::from(at[r]) + offset) };
                     for k in 0..D {
                         sums[k][r] = T::vfma(simd, T::load::<S>(&weights[k][block], e), x, sums[k][r]);
                     }
@@ -90,14 +102,14 @@ impl<T: Scalar, const D: usize> WithSimd for Dots<'_, T, D> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let Layout { blocks, plane, .. } = self.layout;
-        assert_patches_inside(&self.layout, self.routes, self.image.len());
+        let layout = &self.layout;
+        assert_patches_inside(layout, self.routes, self.image.len());
         // Sums that the registers hold: a lone output would wait for its own multiply-adds.
         let most = if S::REGISTER_COUNT >= 32 { 8 } else { 8 / D };
         let mut ahead = Ahead::in_steps([self.ahead], self.routes.channels());
         for (oc, entries) in self.routes.by_channel().enumerate() {
             ahead.step();
-            let weights = self.weights.map(|w| &w[oc * blocks..][..blocks]);
+            let weights = self.weights.map(|w| &w[oc * layout.blocks..][..layout.blocks]);
             let Range { start: mut first, end } = entries;
             // Cut evenly.
             let mut pieces = (end - first).div_ceil(most);
@@ -106,7 +118,7 @@ impl<T: Scalar, const D: usize> WithSimd for Dots<'_, T, D> {
                 let at = &self.routes.patches[first..first + size];
                 macro_rules! take {
                     ($r:literal) => {{
-                        let sums = Self::some::<S, $r>(simd, plane, weights, self.image, at);
+                        let sums = Self::some::<S, $r>(simd, layout, weights, self.image, at);
                         for (z, sums) in self.z.iter_mut().zip(sums) {
                             z[first..first + size].copy_from_slice(&sums);
                         }
@@ -135,7 +147,7 @@ struct WeightSums<'a, T> {
     routes: &'a Routes,
     /// By entry of the routes.
     d: &'a [T],
-    image: &'a [Line<T>],
+    image: &'a [T],
     /// Output channel first.
     dw: &'a mut [Line<T>],
     /// What is read next.
@@ -152,15 +164,19 @@ impl<T: Scalar> WeightSums<'_, T> {
         block: usize,
         entries: Range<usize>,
     ) {
-        let Layout { blocks, plane, .. } = self.layout;
+        let blocks = self.layout.blocks;
         let (d, patches) = (&self.d[entries.clone()], &self.routes.patches[entries]);
         for e in 0..per_line::<T, S>() {
+            let mut offsets = [0; B];
+            for b in 0..B {
+                offsets[b] = self.layout.offset(block + b) + e * T::lanes::<S>();
+            }
             let mut sums = [[T::splat(simd, T::zero()); B]; U];
             let add = |sums: &mut [T::Vector<S>; B], d: T, at: u16| {
                 for b in 0..B {
                     // SAFETY: `assert_patches_inside` checked the patches.
-                    let x = unsafe { self.image.get_unchecked((block + b) * plane + usize::from(at)) };
-                    sums[b] = T::vfma(simd, T::splat(simd, d), T::load::<S>(x, e), sums[b]);
+                    let x = unsafe { load::<T, S>(self.image, usize::from(at) + offsets[b]) };
+                    sums[b] = T::vfma(simd, T::splat(simd, d), x, sums[b]);
                 }
             };
             let ((d, last_d), (patches, last_patches)) = (d.as_chunks::<U>(), patches.as_chunks::<U>());
@@ -221,15 +237,15 @@ pub(super) fn tangent<T: Scalar>(c: &Conv, call: ConvTangent<'_, Cpu<T>>) {
     let (input_len, output_len, samples, directions) = (c.input_len(), c.output_len(), call.samples, call.directions);
     let tp = by_group(Some(call.tp), directions, samples, output_len);
     with_arena(|arena| {
-        let pack = |k| layout.pack_weights(arena, tensors(c, call.vectors, k).0);
+        let pack = |k| layout.pack_weights(arena, c, tensors(c, call.vectors, k).0);
         let tw = &*arena.alloc_slice_fill_with(directions, pack);
         tp.for_each(|(start, mut tp)| {
             with_arena(|arena| {
-                let (bordered, image) = (zeros(arena, layout.bordered), zeros(arena, layout.image));
+                let image = zeros(arena, layout.image);
                 let mut z = [zeros(arena, output_len), zeros(arena, output_len)];
                 for n in group(start / output_len, samples) {
                     let routes = &*call.route.routes(c, &layout, n);
-                    layout.pack_image(c, slices(call.x, n, 1, input_len), bordered, image);
+                    layout.pack_image(c, slices(call.x, n, 1, input_len), image);
                     let image = &*image;
                     for first in (0..directions).step_by(2) {
                         let end = directions.min(first + 2);
@@ -285,10 +301,10 @@ fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
         let mut partials = Partials::new(arena, c, layout, samples, directions);
         partials.groups().for_each(|(g, mut partial)| {
             with_arena(|arena| {
-                let (bordered, image) = (zeros(arena, layout.bordered), zeros(arena, layout.image));
+                let image = zeros(arena, layout.image);
                 let td = zeros(arena, output_len);
                 for n in group(g * GROUP, samples) {
-                    layout.pack_image(c, slices(x, n, 1, input_len), bordered, image);
+                    layout.pack_image(c, slices(x, n, 1, input_len), image);
                     let image = &*image;
                     let mut of_sample = |routes: &Routes| {
                         for k in 0..directions {
@@ -384,7 +400,7 @@ impl<'a, T: Scalar> Partials<'a, T> {
                             sum.0.iter_mut().zip(line.0).for_each(|(s, p): (&mut T, T)| *s += p);
                         }
                     }
-                    layout.unpack_channel(sum, target, accumulate);
+                    layout.unpack_channel(c, sum, target, accumulate);
                 });
             });
             let target = &mut vector[c.bias..c.bias + c.out_channels];
@@ -393,6 +409,81 @@ impl<'a, T: Scalar> Partials<'a, T> {
             }
             for group in biases.chunks_exact(directions * c.out_channels) {
                 target.iter_mut().zip(&group[k * c.out_channels..]).for_each(|(t, &b)| *t += b);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::im2col;
+    use super::super::tests::{conv, noise};
+    use super::*;
+
+    fn assert_near(what: &str, ours: &[f64], expected: &[f64]) {
+        for (i, (a, b)) in ours.iter().zip(expected).enumerate() {
+            assert!((a - b).abs() <= 1e-12 * (1.0 + b.abs()), "{what}: entry {i} is {a}, not {b}");
+        }
+    }
+
+    #[test]
+    fn tangents_and_weights_are_those_of_matrix_products() {
+        // A row's patch is part of a line, or more than one; all of a patch's rows lie in a line, or some.
+        for shape in [
+            (1, 32, 5, 28, 28),
+            (1, 3, 3, 4, 6),
+            (3, 5, 5, 6, 4),
+            (7, 4, 3, 2, 8),
+            (2, 9, 7, 4, 10),
+            (1, 2, 17, 4, 4),
+            (5, 3, 1, 4, 2),
+        ] {
+            let c = &conv(shape);
+            for (samples, directions) in [(1, 1), (GROUP + 1, 3)] {
+                let (theta, vectors) = (&noise(c.pitch, 0.7), &noise(directions * c.pitch, 1.1));
+                let (x, outputs) = (&noise(samples * c.input_len(), 1.3), samples * c.output_len());
+                let (route, tdp) = ((0..outputs).map(|i| (i * i % 7 % 5) as u8), &noise(directions * outputs, 0.3));
+                let route = &Codes::new(route.collect());
+                let run = |kernel: fn(&Conv, ConvTangent<'_, Cpu<f64>>)| {
+                    let mut tp = vec![f64::NAN; directions * outputs];
+                    kernel(c, ConvTangent { samples, directions, theta, vectors, x, tx: None, route, tp: &mut tp });
+                    tp
+                };
+                assert_near(&format!("tangents of {c:?}"), &run(tangent), &run(im2col::tangent));
+                for accumulate in [false, true] {
+                    let run = |kernel: fn(&Conv, ConvTangentBackward<'_, Cpu<f64>>)| {
+                        let mut all = noise(directions * c.pitch, 0.9);
+                        let (products, tx, tdx, dp) = (&mut all, None, None, None);
+                        let call = ConvTangentBackward {
+                            samples,
+                            directions,
+                            theta,
+                            vectors,
+                            x,
+                            tx,
+                            route,
+                            dp,
+                            tdp,
+                            products,
+                            accumulate,
+                            tdx,
+                        };
+                        kernel(c, call);
+                        all
+                    };
+                    let (ours, expected) = (run(tangent_backward), run(im2col::tangent_backward));
+                    assert_near(&format!("products of {c:?}"), &ours, &expected);
+                }
+                let run = |kernel: fn(&Conv, ConvBackward<'_, Cpu<f64>>)| {
+                    let (mut gradient, accumulate, dx) = (noise(c.pitch, 0.9), false, None);
+                    let gradient_out = &mut gradient;
+                    kernel(
+                        c,
+                        ConvBackward { samples, theta, x, route, dp: tdp, gradient: gradient_out, accumulate, dx },
+                    );
+                    gradient
+                };
+                assert_near(&format!("gradient of {c:?}"), &run(backward), &run(im2col::backward));
             }
         }
     }

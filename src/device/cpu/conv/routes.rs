@@ -21,7 +21,7 @@ pub struct Routes {
     starts: Vec<u32>,
     /// The window of each entry.
     windows: Vec<u16>,
-    /// First line, in a block's plane, of the patch that each entry's routed position sees.
+    /// First pixel, in scalars of an image, of the patch that each entry's routed position sees.
     pub patches: Vec<u16>,
     /// No patch is larger.
     pub last_patch: usize,
@@ -49,7 +49,7 @@ impl Routes {
 
     /// Whether patches can be counted in sixteen bits.
     pub fn fit(layout: &Layout) -> bool {
-        layout.plane <= usize::from(u16::MAX)
+        layout.image <= usize::from(u16::MAX)
     }
 
     /// Number of channels.
@@ -77,7 +77,8 @@ impl Routes {
         self.area = height * width;
         assert_eq!(route.len(), c.out_channels * self.area, "a code for each pooled output");
         self.listed = Some(*layout);
-        self.last_patch = 2 * ((height - 1) * layout.row + width - 1) + layout.row + 1;
+        let Layout { row, pixel, .. } = *layout;
+        self.last_patch = 2 * ((height - 1) * row + (width - 1) * pixel) + row + pixel;
         self.starts.clear();
         self.starts.push(0);
         // All that there are, first: a list that grows takes more than it needs.
@@ -85,11 +86,11 @@ impl Routes {
         self.windows.resize(live, 0);
         self.patches.resize(live, 0);
         // Where a code's position lies in its window.
-        let offsets = [0, 1, layout.row as u16, layout.row as u16 + 1];
+        let offsets = [0, pixel, row, row + pixel].map(|offset| offset as u16);
         with_arena(|arena| {
             let firsts = zeros::<u16>(arena, self.area);
             for (at, first) in firsts.iter_mut().enumerate() {
-                *first = (2 * (at / width * layout.row + at % width)) as u16;
+                *first = (2 * (at / width * row + at % width * pixel)) as u16;
             }
             let mut live = 0;
             for channel in route.chunks_exact(self.area) {
@@ -154,7 +155,7 @@ mod tests {
                 let patch = |i: usize| {
                     let (code, at) = (usize::from(code(of, i)), i % area);
                     let (y, x) = (2 * (at / (width / 2)) + code / 2, 2 * (at % (width / 2)) + code % 2);
-                    (code < 4).then_some(y * layout.row + x)
+                    (code < 4).then_some(y * layout.row + x * layout.pixel)
                 };
                 let live: Vec<usize> = (0..c.output_len()).filter(|&i| patch(i).is_some()).collect();
                 // Each output by its number: gathered, it says which entry is whose.
