@@ -19,14 +19,14 @@ mod product;
 
 use super::slices;
 use crate::device::cpu::CpuDevice;
-use crate::device::cpu::arena::{with_arena, with_idle};
+use crate::device::cpu::arena::{with_arena, with_idle, zeros};
 use crate::device::cpu::matrix::MatMut;
 use crate::device::cpu::simd::{CHANNELS, Line, arch};
 use crate::device::{ConvBackward, ConvTangent, ConvTangentBackward, Scalar};
 use crate::network::Conv;
 use images::{Filter, Inputs, Planes, Routed, Unrouted};
 use plane::{Plan, frequencies, transform, transform_back};
-use product::{Entries, Products, Rows};
+use product::{Entries, Products, Rows, Terms};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -37,6 +37,13 @@ const CHUNK: usize = 32;
 
 /// Images that a task transforms: few, since a chunk has few.
 const TASK: usize = 4;
+
+/// Groups of samples that have sums of their own over their chunks: two cores then have little to do with each other, and with more
+/// there would be more to add up.
+const GROUPS: usize = 2;
+
+/// Lines that a task adds.
+const SUMMED: usize = 4096;
 
 /// Whether the lines of channels are full enough, and the kernel large enough, to be worth it.
 pub(super) fn pays(c: &Conv) -> bool {
@@ -77,6 +84,14 @@ impl<T: Scalar> Spectra<'_, T> {
         (self.lines, Self::pitch(self.rows, self.blocks))
     }
 
+    /// Adds others to all.
+    fn add(&mut self, other: &Self) {
+        let (to, from) = (self.lines.par_chunks_mut(SUMMED), other.lines.par_chunks(SUMMED));
+        to.zip(from).for_each(|(to, from)| {
+            T::scalars_mut(to).iter_mut().zip(T::scalars(from)).for_each(|(to, &from)| *to += from);
+        });
+    }
+
     /// As a factor whose rows are images.
     fn rows(&self, frequency: usize, count: usize) -> Rows<'_, T> {
         Rows { lines: self.at(frequency, count), count }
@@ -84,14 +99,13 @@ impl<T: Scalar> Spectra<'_, T> {
 
     /// As a factor with a row for each image and a column for each channel.
     fn entries(&self, frequency: usize, count: usize) -> Entries<'_, T> {
-        let channels = self.blocks * CHANNELS;
-        Entries { values: T::scalars(self.at(frequency, count)), row: 2 * channels, step: 1, imaginary: channels }
+        let values = T::scalars(self.at(frequency, count));
+        Entries { values, channels: self.blocks * CHANNELS, turned: false }
     }
 
     /// The transpose of [`Spectra::entries`].
     fn turned(&self, frequency: usize, count: usize) -> Entries<'_, T> {
-        let Entries { row, step, .. } = self.entries(frequency, count);
-        Entries { row: step, step: row, ..self.entries(frequency, count) }
+        Entries { turned: true, ..self.entries(frequency, count) }
     }
 }
 
@@ -111,6 +125,14 @@ fn with_lines<T: Scalar, R>(len: usize, f: impl FnOnce(Lines<'_, T>) -> R) -> R 
     })
 }
 
+/// `C = sum A B`, or `C += sum A B`, at a frequency.
+fn multiply<T: Scalar>(terms: Terms<'_, T>, rows: usize, c: &mut [Line<T>], add: bool) {
+    with_arena(|arena| {
+        let len = terms.iter().flatten().map(|(a, _)| a.values.len() / 2).sum();
+        arch().dispatch(Products { terms, rows, c, add, both: zeros(arena, len) });
+    });
+}
+
 /// Lines that spectra are cut from.
 struct Lines<'a, T>(&'a mut [Line<T>]);
 
@@ -128,48 +150,48 @@ pub(super) fn tangent<T: Scalar>(c: &Conv, call: ConvTangent<'_, Cpu<T>>) {
     let (inputs, outputs, chunk) = (blocks(c.in_channels), blocks(c.out_channels), CHUNK.min(samples));
     let len = |rows, blocks| count * Spectra::<T>::pitch(rows, blocks);
     let of_weights = directions + usize::from(call.tx.is_some());
-    let lines = of_weights * len(c.in_channels, outputs) + 2 * len(chunk, inputs) + len(chunk, outputs);
-    with_lines(lines, |mut lines| {
+    with_lines(of_weights * len(c.in_channels, outputs), |mut lines| {
         with_arena(|arena| {
-            let plan = Plan::new(arena, c);
-            // A correlation has the conjugates of the kernels.
-            let offset = -((c.kernel / 2) as isize);
+            let plan = &Plan::new(arena, c);
             let scale = T::from_f64(1.0 / plan.gain());
             let mut weights = |vector: &[T]| {
                 let mut spectra = lines.spectra(count, c.in_channels, outputs);
                 let source = Planes::by_input(c, vector, scale);
-                transform(&plan, outputs, true, &source, spectra.images(c.in_channels));
+                // A correlation has the conjugates of the kernels.
+                transform(plan, outputs, true, &source, spectra.images(c.in_channels));
                 spectra
             };
-            let w = call.tx.map(|_| weights(call.theta));
-            let tw = arena.alloc_slice_fill_with(directions, |k| Some(weights(&call.vectors[k * c.pitch..])));
-            let (mut x, mut tx) = (lines.spectra(count, chunk, inputs), lines.spectra(count, chunk, inputs));
-            let mut z = lines.spectra(count, chunk, outputs);
-            for first in (0..samples).step_by(chunk) {
-                let n = chunk.min(samples - first);
-                let source = Planes::inputs(c, slices(call.x, first, n, c.input_len()));
-                transform(&plan, inputs, false, &source, x.images(n));
-                for (k, tw) in tw.iter().flatten().enumerate() {
-                    if let Some(values) = call.tx {
-                        let source = Planes::inputs(c, slices(values, k * samples + first, n, c.input_len()));
-                        transform(&plan, inputs, false, &source, tx.images(n));
+            let w = &call.tx.map(|_| weights(call.theta));
+            let tw = &*arena.alloc_slice_fill_with(directions, |k| weights(&call.vectors[k * c.pitch..]));
+            let (input_len, output_len, offset) = (c.input_len(), c.output_len(), -((c.kernel / 2) as isize));
+            let tp = MatMut::new(call.tp, directions, samples * output_len);
+            tp.column_blocks(chunk * output_len).for_each(|(start, mut tp)| {
+                let (first, n) = (start / output_len, tp.column_count() / output_len);
+                with_lines(2 * len(chunk, inputs) + len(chunk, outputs), |mut lines| {
+                    let (mut x, mut tx) = (lines.spectra(count, chunk, inputs), lines.spectra(count, chunk, inputs));
+                    let mut z = lines.spectra(count, chunk, outputs);
+                    let source = Planes::inputs(c, slices(call.x, first, n, input_len));
+                    transform(plan, inputs, false, &source, x.images(n));
+                    for (k, tw) in tw.iter().enumerate() {
+                        if let Some(values) = call.tx {
+                            let source = Planes::inputs(c, slices(values, k * samples + first, n, input_len));
+                            transform(plan, inputs, false, &source, tx.images(n));
+                        }
+                        z.images(n).row_blocks(1).for_each(|(f, mut z)| {
+                            let terms = [
+                                Some((x.entries(f, n), tw.rows(f, c.in_channels))),
+                                w.as_ref().map(|w| (tx.entries(f, n), w.rows(f, c.in_channels))),
+                            ];
+                            multiply(terms, n, z.row(0), false);
+                        });
+                        let biases = &call.vectors[k * c.pitch + c.bias..][..c.out_channels];
+                        transform_back(plan, outputs, z.all(), tp.row(k), output_len, |i, outputs| {
+                            let route = slices(call.route, first + i, 1, output_len);
+                            Routed { c, offset, route, biases, outputs }
+                        });
                     }
-                    z.images(n).row_blocks(1).for_each(|(f, mut z)| {
-                        let terms = [
-                            Some((x.entries(f, n), tw.rows(f, c.in_channels))),
-                            w.as_ref().map(|w| (tx.entries(f, n), w.rows(f, c.in_channels))),
-                        ];
-                        arch().dispatch(Products { terms, rows: n, c: z.row(0), add: false });
-                    });
-                    let biases = &call.vectors[k * c.pitch + c.bias..][..c.out_channels];
-                    let len = c.output_len();
-                    let tp = &mut call.tp[(k * samples + first) * len..][..n * len];
-                    transform_back(&plan, outputs, z.all(), tp, len, |i, outputs| {
-                        let route = slices(call.route, first + i, 1, len);
-                        Routed { c, offset, route, biases, outputs }
-                    });
-                }
-            }
+                });
+            });
         });
     });
 }
@@ -223,100 +245,117 @@ struct Second<'a, T> {
 }
 
 fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
-    let Adjoints { samples, directions, theta, x: of_x, route, tdp, second, products, accumulate, mut tdx } = call;
+    let Adjoints { samples, directions, theta, x: of_x, route, tdp, second, products, accumulate, tdx } = call;
     let count = frequencies(c);
     let (inputs, outputs, chunk) = (blocks(c.in_channels), blocks(c.out_channels), CHUNK.min(samples));
     let len = |rows, blocks| count * Spectra::<T>::pitch(rows, blocks);
+    let (input_len, output_len) = (c.input_len(), c.output_len());
     let tx = second.and_then(|second| second.tx);
     let with_tdx = usize::from(tdx.is_some());
-    let of_weights = with_tdx * (1 + if second.is_some() { directions } else { 0 }) + directions;
-    let lines = of_weights * len(c.out_channels, inputs)
-        + (1 + usize::from(tx.is_some())) * len(chunk, inputs)
-        + len(with_tdx * chunk, inputs)
-        + (1 + usize::from(second.is_some())) * len(chunk, outputs);
-    with_lines(lines, |mut lines| {
+    // Samples of a group, whole chunks of them.
+    let group = samples.div_ceil(chunk).div_ceil(GROUPS) * chunk;
+    let sums = samples.div_ceil(group) * directions;
+    let of_weights = with_tdx * (1 + if second.is_some() { directions } else { 0 }) + sums;
+    with_lines(of_weights * len(c.out_channels, inputs), |mut lines| {
         with_arena(|arena| {
-            let plan = Plan::new(arena, c);
+            let plan = &Plan::new(arena, c);
             let scale = T::from_f64(1.0 / plan.gain());
             let mut weights = |vector: &[T]| {
                 let mut spectra = lines.spectra(count, c.out_channels, inputs);
                 let source = Planes::by_output(c, vector, scale);
-                transform(&plan, inputs, false, &source, spectra.images(c.out_channels));
+                transform(plan, inputs, false, &source, spectra.images(c.out_channels));
                 spectra
             };
-            let w = tdx.as_ref().map(|_| weights(theta));
-            let tw = arena.alloc_slice_fill_with(directions, |k| {
+            let w = &tdx.as_ref().map(|_| weights(theta));
+            let tw = &*arena.alloc_slice_fill_with(directions, |k| {
                 let second = second.filter(|_| with_tdx == 1)?;
                 Some(weights(&second.vectors[k * c.pitch..]))
             });
-            let tdw = arena.alloc_slice_fill_with(directions, |_| lines.spectra(count, c.out_channels, inputs));
-            let mut x = lines.spectra(count, chunk, inputs);
-            let mut tx_spectra = tx.map(|_| lines.spectra(count, chunk, inputs));
-            let mut tdx_spectra = lines.spectra(count, with_tdx * chunk, inputs);
-            let mut td = lines.spectra(count, chunk, outputs);
-            let mut d = second.map(|_| lines.spectra(count, chunk, outputs));
-            for first in (0..samples).step_by(chunk) {
-                let n = chunk.min(samples - first);
-                let images = |array, k: usize| Planes::inputs(c, slices(array, k * samples + first, n, c.input_len()));
-                let route = slices(route, first, n, c.output_len());
-                let unrouted = |array, k: usize| Unrouted {
-                    c,
-                    route,
-                    values: slices(array, k * samples + first, n, c.output_len()),
-                };
-                transform(&plan, inputs, true, &images(of_x, 0), x.images(n));
-                if let (Some(second), Some(d)) = (second, &mut d) {
-                    transform(&plan, outputs, false, &unrouted(second.dp, 0), d.images(n));
-                }
-                for (k, (tdw, tw)) in tdw.iter_mut().zip(&*tw).enumerate() {
-                    transform(&plan, outputs, false, &unrouted(tdp, k), td.images(n));
-                    if let (Some(tx), Some(spectra)) = (tx, &mut tx_spectra) {
-                        transform(&plan, inputs, true, &images(tx, k), spectra.images(n));
-                    }
-                    let at_each = tdw.images(c.out_channels).row_blocks(1);
-                    at_each.zip(tdx_spectra.images(with_tdx * n).row_blocks(1)).for_each(
-                        |((f, mut tdw), (_, mut tdx))| {
-                            let of_weights = [
-                                Some((td.turned(f, n), x.rows(f, n))),
-                                d.as_ref().zip(tx_spectra.as_ref()).map(|(d, tx)| (d.turned(f, n), tx.rows(f, n))),
-                            ];
-                            let (rows, add) = (c.out_channels, first > 0);
-                            arch().dispatch(Products { terms: of_weights, rows, c: tdw.row(0), add });
-                            let of_inputs = [
-                                w.as_ref().map(|w| (td.entries(f, n), w.rows(f, rows))),
-                                d.as_ref().zip(tw.as_ref()).map(|(d, tw)| (d.entries(f, n), tw.rows(f, rows))),
-                            ];
-                            arch().dispatch(Products {
-                                terms: of_inputs,
-                                rows: with_tdx * n,
-                                c: tdx.row(0),
-                                add: false,
-                            });
-                        },
-                    );
-                    // The zero frequency is twice the sum.
-                    let biases = &mut products[k * c.pitch + c.bias..][..c.out_channels];
-                    if first == 0 && !accumulate {
-                        biases.fill(T::zero());
-                    }
-                    for image in T::scalars(td.at(0, n)).chunks_exact(2 * outputs * CHANNELS) {
-                        biases.iter_mut().zip(image).for_each(|(bias, &sum)| *bias += sum * T::from_f32(0.5));
-                    }
-                    if let Some(tdx) = &mut tdx {
-                        let (len, offset) = (c.input_len(), (c.kernel / 2) as isize);
-                        let tdx = &mut tdx[(k * samples + first) * len..][..n * len];
-                        transform_back(&plan, inputs, tdx_spectra.all(), tdx, len, |_, inputs| Inputs {
+            let tdw = arena.alloc_slice_fill_with(sums, |_| lines.spectra(count, c.out_channels, inputs));
+            let biases = zeros::<T>(arena, sums * c.out_channels);
+            let tdx = MatMut::new(tdx.map_or(&mut [], |tdx| &mut tdx[..]), with_tdx * directions, samples * input_len);
+            let of_groups = tdw.par_chunks_mut(directions).zip(biases.par_chunks_mut(directions * c.out_channels));
+            of_groups.zip(tdx.column_blocks(group * input_len)).for_each(|((tdw, biases), (start, mut tdx))| {
+                let first = start / input_len;
+                let lines = (1 + usize::from(tx.is_some())) * len(chunk, inputs)
+                    + len(with_tdx * chunk, inputs)
+                    + (1 + usize::from(second.is_some())) * len(chunk, outputs);
+                with_lines(lines, |mut lines| {
+                    let mut x = lines.spectra(count, chunk, inputs);
+                    let mut tx_spectra = tx.map(|_| lines.spectra(count, chunk, inputs));
+                    let mut tdx_spectra = lines.spectra(count, with_tdx * chunk, inputs);
+                    let mut td = lines.spectra(count, chunk, outputs);
+                    let mut d = second.map(|_| lines.spectra(count, chunk, outputs));
+                    for at in (first..samples.min(first + group)).step_by(chunk) {
+                        let n = chunk.min(samples - at);
+                        let images = |array, k: usize| Planes::inputs(c, slices(array, k * samples + at, n, input_len));
+                        let route = slices(route, at, n, output_len);
+                        let unrouted = |array, k: usize| Unrouted {
                             c,
-                            offset,
-                            inputs,
-                        });
+                            route,
+                            values: slices(array, k * samples + at, n, output_len),
+                        };
+                        transform(plan, inputs, true, &images(of_x, 0), x.images(n));
+                        if let (Some(second), Some(d)) = (second, &mut d) {
+                            transform(plan, outputs, false, &unrouted(second.dp, 0), d.images(n));
+                        }
+                        let of_directions = tdw.iter_mut().zip(tw).zip(biases.chunks_mut(c.out_channels));
+                        for (k, ((tdw, tw), biases)) in of_directions.enumerate() {
+                            transform(plan, outputs, false, &unrouted(tdp, k), td.images(n));
+                            if let (Some(tx), Some(spectra)) = (tx, &mut tx_spectra) {
+                                transform(plan, inputs, true, &images(tx, k), spectra.images(n));
+                            }
+                            let at_each = tdw.images(c.out_channels).row_blocks(1);
+                            at_each.zip(tdx_spectra.images(with_tdx * n).row_blocks(1)).for_each(
+                                |((f, mut tdw), (_, mut tdx))| {
+                                    let of_weights = [
+                                        Some((td.turned(f, n), x.rows(f, n))),
+                                        d.as_ref()
+                                            .zip(tx_spectra.as_ref())
+                                            .map(|(d, tx)| (d.turned(f, n), tx.rows(f, n))),
+                                    ];
+                                    let rows = c.out_channels;
+                                    multiply(of_weights, rows, tdw.row(0), at > first);
+                                    let of_inputs = [
+                                        w.as_ref().map(|w| (td.entries(f, n), w.rows(f, rows))),
+                                        d.as_ref().zip(tw.as_ref()).map(|(d, tw)| (d.entries(f, n), tw.rows(f, rows))),
+                                    ];
+                                    multiply(of_inputs, with_tdx * n, tdx.row(0), false);
+                                },
+                            );
+                            // The zero frequency is twice the sum.
+                            for image in T::scalars(td.at(0, n)).chunks_exact(2 * outputs * CHANNELS) {
+                                biases.iter_mut().zip(image).for_each(|(bias, &sum)| *bias += sum * T::from_f32(0.5));
+                            }
+                            if with_tdx == 1 {
+                                let offset = (c.kernel / 2) as isize;
+                                let tdx = &mut tdx.row(k)[(at - first) * input_len..][..n * input_len];
+                                transform_back(plan, inputs, tdx_spectra.all(), tdx, input_len, |_, inputs| Inputs {
+                                    c,
+                                    offset,
+                                    inputs,
+                                });
+                            }
+                        }
                     }
+                });
+            });
+            let (tdw, others) = tdw.split_at_mut(directions);
+            for (k, tdw) in tdw.iter_mut().enumerate() {
+                for other in others.iter().skip(k).step_by(directions) {
+                    tdw.add(other);
                 }
-            }
-            for (k, tdw) in tdw.iter().enumerate() {
                 let (weights, len) = (&mut products[k * c.pitch + c.weight..][..c.weight_len()], c.patch_len());
                 let filter = |_, weights| Filter { c, scale, add: accumulate, weights };
-                transform_back(&plan, inputs, tdw.all(), weights, len, filter);
+                transform_back(plan, inputs, tdw.all(), weights, len, filter);
+                let target = &mut products[k * c.pitch + c.bias..][..c.out_channels];
+                if !accumulate {
+                    target.fill(T::zero());
+                }
+                for of_group in biases.chunks(directions * c.out_channels) {
+                    let biases = &of_group[k * c.out_channels..];
+                    target.iter_mut().zip(biases).for_each(|(target, &bias)| *target += bias);
+                }
             }
         });
     });
@@ -349,7 +388,7 @@ mod tests {
         ] {
             let c = conv(shape);
             let pitch = c.pitch;
-            for (samples, directions) in [(1, 1), (CHUNK + 3, 2)] {
+            for (samples, directions) in [(1, 1), (2 * CHUNK + 3, 2)] {
                 let (theta, vectors) = (noise(pitch, 0.7), noise(directions * pitch, 1.1));
                 let (x, all_tx) =
                     (noise(samples * c.input_len(), 1.3), noise(directions * samples * c.input_len(), 1.7));

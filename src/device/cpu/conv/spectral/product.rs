@@ -6,13 +6,21 @@ use crate::device::Scalar;
 use crate::device::cpu::simd::Line;
 use pulp::{Simd, WithSimd};
 
-/// A factor whose entries are used one by one: the real part of (i, k) is `values[i * row + k * step]`, the imaginary one `imaginary` behind it.
+/// A factor whose entries are used one by one.
 #[derive(Clone, Copy)]
 pub struct Entries<'a, T> {
+    /// Of each of some images `channels` real parts, and as many imaginary ones.
     pub values: &'a [T],
-    pub row: usize,
-    pub step: usize,
-    pub imaginary: usize,
+    pub channels: usize,
+    /// Whether entry (i, k) is channel i of image k, instead of channel k of image i.
+    pub turned: bool,
+}
+
+impl<T: Scalar> Entries<'_, T> {
+    /// From a row to the next, and from a column to the next, where an image has so many scalars.
+    fn strides(&self, image: usize) -> [usize; 2] {
+        if self.turned { [1, image] } else { [image, 1] }
+    }
 }
 
 /// A factor whose rows are lines: first the real parts, then as many of imaginary ones.
@@ -22,32 +30,40 @@ pub struct Rows<'a, T> {
     pub count: usize,
 }
 
+/// Up to two pairs of factors.
+pub type Terms<'a, T> = [Option<(Entries<'a, T>, Rows<'a, T>)>; 2];
+
 /// `C = sum A B`, or `C += sum A B`, over up to two pairs of factors; the rows of C are as those of B.
 pub struct Products<'a, T> {
-    pub terms: [Option<(Entries<'a, T>, Rows<'a, T>)>; 2],
+    pub terms: Terms<'a, T>,
     pub rows: usize,
     pub c: &'a mut [Line<T>],
     pub add: bool,
+    /// Scratch: a scalar for each entry.
+    pub both: &'a mut [T],
 }
 
 /// `R` rows and `V` vectors of C in registers, with three products for four: the imaginary part is
 /// `(re + im) (re + im) - re re - im im`.
 ///
 /// # Safety
-/// The factors have the rows from `i` and the vectors from `j`.
+/// The factors have the rows from `i` and the vectors from `j`; `both` are the sums of the real and imaginary parts of the entries.
 #[inline(always)]
 unsafe fn sums<T: Scalar, S: Simd, const R: usize, const V: usize>(
     simd: S,
-    terms: &[Option<(Entries<'_, T>, Rows<'_, T>)>; 2],
+    terms: &Terms<'_, T>,
+    both_of: [&[T]; 2],
     (i, j): (usize, usize),
     width: usize,
 ) -> [[[T::Vector<S>; V]; R]; 2] {
     let mut re = [[T::splat(simd, T::zero()); V]; R];
     let (mut im, mut both) = (re, re);
-    for (a, b) in terms.iter().flatten() {
+    for (term, of_a) in terms.iter().zip(both_of) {
+        let Some((a, b)) = term else { continue };
         let vectors = T::vectors::<S>(T::scalars(b.lines)).as_ptr();
+        let ([row, step], [row_of_both, step_of_both]) = (a.strides(2 * a.channels), a.strides(a.channels));
         // SAFETY: the caller's promise.
-        let mut at = unsafe { a.values.as_ptr().add(i * a.row) };
+        let (mut at, mut at_both) = unsafe { (a.values.as_ptr().add(i * row), of_a.as_ptr().add(i * row_of_both)) };
         for k in 0..b.count {
             // SAFETY: the caller's promise.
             let (b_re, b_im): (&[_; V], &[_; V]) = unsafe {
@@ -60,18 +76,19 @@ unsafe fn sums<T: Scalar, S: Simd, const R: usize, const V: usize>(
             }
             for r in 0..R {
                 // SAFETY: as above.
-                let (a_re, a_im) = unsafe {
-                    let at = at.add(r * a.row);
-                    (T::splat(simd, *at), T::splat(simd, *at.add(a.imaginary)))
+                let [a_re, a_im, a_both] = unsafe {
+                    let at = at.add(r * row);
+                    let of_both = T::splat(simd, *at_both.add(r * row_of_both));
+                    [T::splat(simd, *at), T::splat(simd, *at.add(a.channels)), of_both]
                 };
-                let a_both = T::vadd(simd, a_re, a_im);
                 for v in 0..V {
                     re[r][v] = T::vfma(simd, a_re, b_re[v], re[r][v]);
                     im[r][v] = T::vfma(simd, a_im, b_im[v], im[r][v]);
                     both[r][v] = T::vfma(simd, a_both, b_both[v], both[r][v]);
                 }
             }
-            at = at.wrapping_add(a.step);
+            at = at.wrapping_add(step);
+            at_both = at_both.wrapping_add(step_of_both);
         }
     }
     for r in 0..R {
@@ -89,7 +106,7 @@ impl<T: Scalar> WithSimd for Products<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { terms, rows, c, add } = self;
+        let Self { terms, rows, c, add, both } = self;
         if rows == 0 {
             return;
         }
@@ -98,7 +115,23 @@ impl<T: Scalar> WithSimd for Products<'_, T> {
         assert_eq!(c.len(), 2 * rows * width);
         for (a, b) in terms.iter().flatten() {
             assert_eq!(T::vectors::<S>(T::scalars(b.lines)).len(), 2 * width * b.count);
-            assert!((rows - 1) * a.row + b.count.saturating_sub(1) * a.step + a.imaginary < a.values.len());
+            let (images, channels) = if a.turned { (b.count, rows) } else { (rows, b.count) };
+            assert!(channels <= a.channels && images <= a.values.len() / (2 * a.channels));
+        }
+        // Of every entry once, instead of whenever it is used.
+        let mut sums_of = [&[][..]; 2];
+        let mut left = both;
+        for (sums, term) in sums_of.iter_mut().zip(&terms) {
+            let Some((a, _)) = term else { continue };
+            let (own, rest) = left.split_at_mut(a.values.len() / 2);
+            left = rest;
+            for (own, image) in own.chunks_exact_mut(a.channels).zip(a.values.chunks_exact(2 * a.channels)) {
+                let (re, im) = image.split_at(a.channels);
+                for ((sum, &re), &im) in own.iter_mut().zip(re).zip(im) {
+                    *sum = re + im;
+                }
+            }
+            *sums = own;
         }
         let mut j = 0;
         while j < width {
@@ -112,7 +145,7 @@ impl<T: Scalar> WithSimd for Products<'_, T> {
                         macro_rules! take {
                             ($r:literal) => {{
                                 // SAFETY: asserted above.
-                                let sums = unsafe { sums::<T, S, $r, $v>(simd, &terms, (i, j), width) };
+                                let sums = unsafe { sums::<T, S, $r, $v>(simd, &terms, sums_of, (i, j), width) };
                                 for (part, sums) in sums.iter().enumerate() {
                                     for r in 0..$r {
                                         let c = &mut c[(2 * (i + r) + part) * width + j..][..$v];
@@ -195,10 +228,11 @@ mod tests {
         fn with_simd<S: Simd>(self, simd: S) {
             let Self { a, b, counts, rows, channels, add, before, c } = self;
             let term = |t: usize| {
-                let entries = Entries { values: &a[t][..], row: 2 * counts[t], step: 1, imaginary: counts[t] };
+                let entries = Entries { values: &a[t][..], channels: counts[t], turned: false };
                 (counts[t] > 0).then_some((entries, Rows { lines: &b[t][..], count: counts[t] }))
             };
-            Products { terms: [term(0), term(1)], rows, c, add }.with_simd(simd);
+            let both = &mut vec![f64::NAN; rows * (counts[0] + counts[1])];
+            Products { terms: [term(0), term(1)], rows, c, add, both }.with_simd(simd);
             let c = f64::scalars(c);
             for i in 0..rows {
                 for j in 0..channels {
