@@ -241,7 +241,7 @@ fn gram(bencher: Bencher, block: usize) {
     bencher.bench_local(|| {
         let a = Columns { buffer: &v, offset: 0, pitch: rows, count: COLUMNS };
         let b = Columns { buffer: &w, offset: 0, pitch: rows, count: block };
-        black_box(Cpu::new().gram(&[Gram { rows, a, b }]))
+        black_box(Cpu::new().gram(&[&[Gram { rows, a, b }]]))
     });
 }
 

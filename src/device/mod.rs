@@ -608,12 +608,12 @@ pub trait Device: Sync {
     /// See [`RmsPropStep`].
     fn rmsprop_step(&self, call: RmsPropStep<'_, Self>);
 
-    /// `A^T B` summed over all pieces, row-major `(a.count, b.count)`; short partial sums in the device's type, the rest
-    /// in f64 on the host. All pieces have the same counts.
+    /// Products `A^T B`, each summed over its pieces, row-major `(a.count, b.count)`; short partial sums in the device's type, the
+    /// rest in f64 on the host, to which all products take one trip. All pieces of a product have the same counts.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the device was lost.
-    fn gram(&self, pieces: &[Gram<'_, Self>]) -> Result<Vec<f64>>;
+    fn gram(&self, products: &[&[Gram<'_, Self>]]) -> Result<Vec<Vec<f64>>>;
     /// See [`Update`].
     fn update(&self, call: Update<'_, Self>);
     /// See [`Combine`].

@@ -94,19 +94,20 @@ impl<D: Device> Basis<D> {
         }
     }
 
-    /// `V^T W` for the columns V in `range` and a block W of `count` vectors.
-    pub fn gram(&self, device: &D, range: Range<usize>, block: &D::Buffer, count: usize) -> Result<Small> {
-        let mut vw = Small::zeros(range.len(), count);
-        if !range.is_empty() {
-            let of_block = |offset| Columns::<D> { buffer: block, offset, pitch: self.dimension, count };
-            let pieces: Vec<_> = self
-                .slabs
-                .iter()
-                .map(|slab| Gram { rows: slab.rows.len(), a: Self::part(slab, &range), b: of_block(slab.rows.start) })
-                .collect();
-            vw.data = device.gram(&pieces)?;
+    /// `V^T W` and `W^T W` for the columns V in `range` and a block W of `count` vectors.
+    pub fn gram(&self, device: &D, range: Range<usize>, block: &D::Buffer, count: usize) -> Result<(Small, Small)> {
+        let of_block = |offset| Columns::<D> { buffer: block, offset, pitch: self.dimension, count };
+        let (mut with_basis, mut within) = (Vec::new(), Vec::new());
+        for slab in &self.slabs {
+            let (rows, start) = (slab.rows.len(), slab.rows.start);
+            with_basis.push(Gram { rows, a: Self::part(slab, &range), b: of_block(start) });
+            within.push(Gram { rows, a: of_block(start), b: of_block(start) });
         }
-        Ok(vw)
+        let products = device.gram(&[&with_basis, &within])?;
+        let mut small =
+            [range.len(), count].into_iter().zip(products).map(|(rows, data)| Small { rows, columns: count, data });
+        let mut next = || small.next().expect("two products");
+        Ok((next(), next()))
     }
 
     /// `V^T V` for the columns V in `range`.
@@ -114,14 +115,8 @@ impl<D: Device> Basis<D> {
         let columns = |slab| Self::part(slab, &range);
         let pieces: Vec<_> =
             self.slabs.iter().map(|slab| Gram { rows: slab.rows.len(), a: columns(slab), b: columns(slab) }).collect();
-        Ok(Small { rows: range.len(), columns: range.len(), data: device.gram(&pieces)? })
-    }
-
-    /// `W^T W` for a block W of `count` vectors.
-    pub fn gram_within(&self, device: &D, block: &D::Buffer, count: usize) -> Result<Small> {
-        let columns = || Columns::<D> { buffer: block, offset: 0, pitch: self.dimension, count };
-        let data = device.gram(&[Gram { rows: self.dimension, a: columns(), b: columns() }])?;
-        Ok(Small { rows: count, columns: count, data })
+        let data = device.gram(&[&pieces])?.remove(0);
+        Ok(Small { rows: range.len(), columns: range.len(), data })
     }
 
     /// `W <- (W - V h) m` with the columns V in `range`.

@@ -59,7 +59,7 @@ pub(super) fn residual_norms<D: Device>(
             m: &[1.0],
         });
         let column = || Columns::<D> { buffer: images, offset, pitch, count };
-        norms.push(device.gram(&[Gram { rows, a: column(), b: column() }])?[0].sqrt());
+        norms.push(device.gram(&[&[Gram { rows, a: column(), b: column() }]])?[0][0].sqrt());
     }
     Ok(norms)
 }

@@ -116,8 +116,8 @@ impl<D: Device> BlockLanczos<D> {
         operator.apply(self.block, &self.next, &mut self.work)?;
         let (device, b) = (operator.device(), self.block);
         self.basis.push(device, &self.next, b);
-        let (range, h) = self.known(device)?;
-        let (known, scale) = ((range.clone(), &h), &mut self.scale);
+        let (range, h, ww) = self.known(device)?;
+        let (known, scale) = ((range.clone(), &h, &ww), &mut self.scale);
         let projected = project(device, &self.basis, known, &mut self.work, scale)?;
         if projected.r.max_abs() == 0.0 {
             let all: Vec<usize> = (0..b).collect();
@@ -134,24 +134,24 @@ impl<D: Device> BlockLanczos<D> {
         operator.apply(b, &self.next, &mut self.work)?;
         self.basis.push(operator.device(), &self.next, b);
         let columns = self.basis.locked()..self.basis.len();
-        let h = self.basis.gram(operator.device(), columns.clone(), &self.work, b)?;
+        let (h, _) = self.basis.gram(operator.device(), columns.clone(), &self.work, b)?;
         self.grow(columns, &h, &Small::zeros(b, b));
         self.symmetrise(self.size() - b);
         Ok(())
     }
 
     /// What symmetry says of the product of the block that was appended last: its inner products with the columns that the
-    /// block is coupled to are the coupling. Those with the block itself are measured.
-    fn known(&self, device: &D) -> Result<(Range<usize>, Small)> {
+    /// block is coupled to are the coupling. Those with the block itself are measured, and with them the product's own.
+    fn known(&self, device: &D) -> Result<(Range<usize>, Small, Small)> {
         let (b, locked) = (self.block, self.basis.locked());
         let k = self.size() - b;
         let is_coupled = |&j: &usize| (0..b).any(|i| self.coupling.at(i, j) != 0.0);
         let first = (0..k).find(is_coupled).unwrap_or(k);
-        let own = self.basis.gram(device, locked + k..locked + k + b, &self.work, b)?;
+        let (own, within) = self.basis.gram(device, locked + k..locked + k + b, &self.work, b)?;
         let mut h = Small::zeros(k - first + b, b);
         h.put(0, 0, &self.coupling.part(0..b, first..k).transposed());
         h.put(k - first, 0, &own);
-        Ok((locked + first..locked + k + b, h))
+        Ok((locked + first..locked + k + b, h, within))
     }
 
     /// Appends the columns h of the projected operator, at the rows of the basis in `range`, and the coupling r.

@@ -65,25 +65,24 @@ pub(super) struct Projected {
     pub amplification: f64,
 }
 
-/// Projects a block (b, dimension), in place, by what is known of its inner products `h` with the columns of the basis in `range`,
-/// and orthonormalises it: the first pass, which takes no sweep over the basis.
+/// Projects a block W (b, dimension), in place, by what is known of its inner products `h` with the columns of the basis in `range`
+/// and `ww` within itself, and orthonormalises it: the first pass, which takes no sweep over the basis.
 ///
 /// `scale` is the norm of the largest column so far, a lower bound of the operator's norm. A block that is zero by its
 /// measure is left as it is.
 pub(super) fn project<D: Device>(
     device: &D,
     basis: &Basis<D>,
-    (range, h): (Range<usize>, &Small),
+    (range, h, ww): (Range<usize>, &Small, &Small),
     block: &mut D::Buffer,
     scale: &mut f64,
 ) -> Result<Projected> {
     let b = h.columns;
-    let ww = basis.gram_within(device, block, b)?;
-    *scale = largest_norm(&ww).max(*scale);
-    if trace(&ww) <= (DEAD * *scale).powi(2) * b as f64 {
+    *scale = largest_norm(ww).max(*scale);
+    if trace(ww) <= (DEAD * *scale).powi(2) * b as f64 {
         return Ok(Projected { r: Small::zeros(b, b), amplification: f64::INFINITY });
     }
-    let root = Root::new(&projected_gram(h, &ww), b, FLOOR * trace(&ww) / b as f64)?;
+    let root = Root::new(&projected_gram(h, ww), b, FLOOR * trace(ww) / b as f64)?;
     basis.update(device, range, block, h, &root.inverse);
     Ok(Projected { r: root.r, amplification: *scale / root.least.max(0.0).sqrt() })
 }
@@ -119,8 +118,7 @@ pub(super) fn orthogonalize<D: Device>(
     let mut pass = 0;
     loop {
         pass += 1;
-        let vw = basis.gram(device, 0..k, vectors, n)?;
-        let ww = basis.gram_within(device, vectors, n)?;
+        let (vw, ww) = basis.gram(device, 0..k, vectors, n)?;
         if before.is_none() && pass == 1 {
             scale = largest_norm(&ww);
         }
@@ -229,8 +227,7 @@ pub(super) fn replace<D: Device>(
     }
     let is_dead = |j: usize| dead.contains(&j);
     for _ in 0..3 {
-        let mut vw = basis.gram(device, 0..basis.len(), block, b)?;
-        let ww = basis.gram_within(device, block, b)?;
+        let (mut vw, ww) = basis.gram(device, 0..basis.len(), block, b)?;
         (0..vw.rows).for_each(|i| (0..b).filter(|&j| !is_dead(j)).for_each(|j| vw.set(i, j, 0.0)));
         // With L the live and D the dead columns: D <- (D - V V^T D - L L^T D) n, and n makes that orthonormal.
         let inner = symmetric_eigen(dead.len(), |i, j| {

@@ -58,7 +58,7 @@ impl<D: Device> Recurrence<'_, D> {
                 h: &self.coupling.times(&w).data,
                 m: &Small::identity(count).data,
             });
-            let squares = self.basis.gram_within(device, &images, count)?;
+            let (_, squares) = self.basis.gram(device, 0..0, &images, count)?;
             for j in 0..count {
                 let norm = squares.at(j, j).sqrt();
                 // Not `max`, which would hide a NaN.

@@ -170,7 +170,7 @@ impl<D: Device> Direction<D> {
 
     fn dot(&self, device: &D, a: &D::Buffer, b: &D::Buffer) -> Result<f64> {
         let column = |buffer| Columns { buffer, offset: 0, pitch: self.dim, count: 1 };
-        Ok(device.gram(&[Gram { rows: self.dim, a: column(a), b: column(b) }])?[0])
+        Ok(device.gram(&[&[Gram { rows: self.dim, a: column(a), b: column(b) }]])?[0][0])
     }
 }
 

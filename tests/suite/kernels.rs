@@ -283,7 +283,7 @@ fn a_long_dot_product_keeps_six_digits() {
     let values = vec![1.0 / (rows as f32).sqrt(); rows];
     let column = filled(gpu(), &values);
     let columns = || Columns { buffer: &column, offset: 0, pitch: rows, count: 1 };
-    let norm = gpu().gram(&[Gram { rows, a: columns(), b: columns() }]).unwrap()[0];
+    let norm = gpu().gram(&[&[Gram { rows, a: columns(), b: columns() }]]).unwrap()[0][0];
     assert!((norm - 1.0).abs() < 1e-6, "{norm}");
 }
 

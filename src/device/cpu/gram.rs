@@ -21,23 +21,28 @@ const TERMS: usize = 64;
 
 type Cpu<T> = CpuDevice<T>;
 
-pub(super) fn gram<T: Scalar>(pieces: &[Gram<'_, Cpu<T>>]) -> Vec<f64> {
-    let (a, b) = pieces.first().map_or((0, 0), |p| (p.a.count, p.b.count));
+pub(super) fn gram<T: Scalar>(products: &[&[Gram<'_, Cpu<T>>]]) -> Vec<Vec<f64>> {
     let arch = arch();
-    let mut total = vec![0.0; a * b];
-    for piece in pieces {
-        let starts: Vec<usize> = (0..piece.rows).step_by(ROWS).collect();
+    let zeros = |pieces: &&[Gram<'_, Cpu<T>>]| vec![0.0; pieces.first().map_or(0, |p| p.a.count * p.b.count)];
+    let mut totals: Vec<_> = products.iter().map(zeros).collect();
+    // The same rows of all products are one task: a column of several comes from memory once.
+    for piece in 0..products.iter().map(|pieces| pieces.len()).max().unwrap_or(0) {
+        let of_products = || products.iter().map(|pieces| pieces.get(piece));
+        let rows = of_products().flatten().map(|piece| piece.rows).max().unwrap_or(0);
+        let starts: Vec<usize> = (0..rows).step_by(ROWS).collect();
         let sums = starts.into_par_iter().map(|start| {
-            let mut sums = vec![0.0; a * b];
-            let rows = start..piece.rows.min(start + ROWS);
-            arch.dispatch(Dots { a: &piece.a, b: &piece.b, rows, sums: &mut sums });
+            let mut sums: Vec<_> = products.iter().map(zeros).collect();
+            for (piece, sums) in of_products().zip(&mut sums) {
+                let Some(Gram { rows, a, b }) = piece else { continue };
+                arch.dispatch(Dots { a, b, rows: start.min(*rows)..(start + ROWS).min(*rows), sums });
+            }
             sums
         });
-        for sums in sums.collect::<Vec<_>>() {
-            total.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
+        for (total, sums) in sums.collect::<Vec<_>>().iter().flat_map(|sums| (0..).zip(sums)) {
+            totals[total].iter_mut().zip(sums).for_each(|(t, s)| *t += s);
         }
     }
-    total
+    totals
 }
 
 /// `sums[i][j] += a_i . b_j` over some rows.

@@ -148,8 +148,8 @@ impl<T: Scalar> Device for CpuDevice<T> {
         vectors::rmsprop_step(call);
     }
 
-    fn gram(&self, pieces: &[Gram<'_, Self>]) -> Result<Vec<f64>> {
-        Ok(gram::gram(pieces))
+    fn gram(&self, products: &[&[Gram<'_, Self>]]) -> Result<Vec<Vec<f64>>> {
+        Ok(gram::gram(products))
     }
 
     fn update(&self, call: Update<'_, Self>) {

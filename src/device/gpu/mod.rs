@@ -279,8 +279,8 @@ impl Device for GpuDevice {
         vectors::rmsprop_step(self, call);
     }
 
-    fn gram(&self, pieces: &[Gram<'_, Self>]) -> Result<Vec<f64>> {
-        vectors::gram(self, pieces)
+    fn gram(&self, products: &[&[Gram<'_, Self>]]) -> Result<Vec<Vec<f64>>> {
+        vectors::gram(self, products)
     }
 
     fn update(&self, call: Update<'_, Self>) {

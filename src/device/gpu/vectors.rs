@@ -101,38 +101,42 @@ pub(super) fn rmsprop_step(gpu: &GpuDevice, call: RmsPropStep<'_, GpuDevice>) {
     });
 }
 
-pub(super) fn gram(gpu: &GpuDevice, pieces: &[Gram<'_, GpuDevice>]) -> Result<Vec<f64>> {
-    let (a, b) = pieces.first().map_or((0, 0), |piece| (piece.a.count, piece.b.count));
-    let mut total = vec![0.0; a * b];
-    if a * b == 0 {
-        return Ok(total);
-    }
+pub(super) fn gram(gpu: &GpuDevice, products: &[&[Gram<'_, GpuDevice>]]) -> Result<Vec<Vec<f64>>> {
+    let size = |piece: &Gram<'_, GpuDevice>| piece.a.count * piece.b.count;
+    let mut totals: Vec<_> = products.iter().map(|pieces| vec![0.0; pieces.first().map_or(0, size)]).collect();
+    let pieces = products.iter().enumerate().flat_map(|(i, pieces)| pieces.iter().map(move |piece| (i, piece)));
+    let all: Vec<_> = pieces.filter(|(_, piece)| size(piece) > 0).collect();
     // In batches, so that the partial sums of many pieces take one trip to the host and little memory.
-    let len = |piece: &Gram<'_, GpuDevice>| piece.rows.div_ceil(SLAB) * a * b;
-    let mut rest = pieces;
+    let len = |piece: &Gram<'_, GpuDevice>| piece.rows.div_ceil(SLAB) * size(piece);
+    let mut rest = &all[..];
     while !rest.is_empty() {
         let mut sum = 0;
-        let fits = rest.iter().take_while(|piece| {
+        let fits = rest.iter().take_while(|(_, piece)| {
             sum += len(piece);
             sum <= GRAM_PARTIALS
         });
         let (batch, later) = rest.split_at(fits.count().max(1));
         rest = later;
-        let all: usize = batch.iter().map(len).sum();
+        let all: usize = batch.iter().map(|(_, piece)| len(piece)).sum();
         let partials = gpu.queue.scratch(Scratch::Second, all);
         let mut at = 0;
-        for piece in batch {
-            assert_eq!((piece.a.count, piece.b.count), (a, b), "gram: all pieces have the same columns");
+        for (product, piece) in batch {
+            assert_eq!(size(piece), totals[*product].len(), "gram: all pieces of a product have the same columns");
             dispatch_gram(gpu, piece, &partials, at);
             at += len(piece);
         }
         let bytes = gpu.queue.read(&partials, 0, 4 * all as u64)?;
         drop(partials);
-        for partial in bytemuck::pod_collect_to_vec::<u8, f32>(&bytes).chunks_exact(a * b) {
-            total.iter_mut().zip(partial).for_each(|(t, &p)| *t += f64::from(p));
+        let mut values = &bytemuck::pod_collect_to_vec::<u8, f32>(&bytes)[..];
+        for (product, piece) in batch {
+            let (own, others) = values.split_at(len(piece));
+            values = others;
+            for partial in own.chunks_exact(size(piece)) {
+                totals[*product].iter_mut().zip(partial).for_each(|(t, &p)| *t += f64::from(p));
+            }
         }
     }
-    Ok(total)
+    Ok(totals)
 }
 
 fn dispatch_gram(gpu: &GpuDevice, piece: &Gram<'_, GpuDevice>, partials: &Storage, at: usize) {

@@ -122,7 +122,7 @@ impl<D: Device, A: SymmetricOperator<D>> Solver<'_, D, A> {
         let mut projected = Small::zeros(count, count);
         self.each_group(&(0..count).collect::<Vec<_>>(), |solver, group, _, images| {
             let all = 0..solver.lanczos.basis.len();
-            let columns = solver.lanczos.basis.gram(solver.operator.device(), all, images, group.len())?;
+            let (columns, _) = solver.lanczos.basis.gram(solver.operator.device(), all, images, group.len())?;
             for (j, &column) in group.iter().enumerate() {
                 (0..count).for_each(|i| projected.set(i, column, columns.at(i, j)));
             }

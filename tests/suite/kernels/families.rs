@@ -523,7 +523,11 @@ pub fn vectors<D: Device>(device: &D, (rows, k, b, p): VectorCase) -> Vec<Output
     // In two pieces, as a vector that is larger than a buffer comes.
     let half = rows / 2;
     let piece = |rows, offset| Gram { rows, a: v_columns(offset), b: Columns { buffer: &w, offset, pitch, count: b } };
-    let product = device.gram(&[piece(half, offset), piece(rows - half, offset + half)]).unwrap();
+    // Two products, of which one is of fewer columns, of fewer rows, and in one piece.
+    let pieces = [piece(half, offset), piece(rows - half, offset + half)];
+    let one = |buffer| Columns { buffer, offset, pitch, count: 1 };
+    let other = Gram { rows: rows.div_ceil(3), a: one(&w), b: one(&x) };
+    let product = device.gram(&[&pieces, &[other]]).unwrap().concat();
     // Rounded to f32 first: the twin in f64 would otherwise use other numbers.
     let small = |seed, len| noise(seed, len).into_iter().map(f64::from).collect::<Vec<_>>();
     device.update(Update {
