@@ -9,8 +9,8 @@
 //! adjoints of the inputs `W dZ` and those of the kernels, the other way round, `dZ conj(X)`. What is conjugated is so from the beginning, and every
 //! product is a plain one.
 //!
-//! Transforms go over images, products over frequencies, each of them a task: sums over the samples of a chunk need no
-//! partial sums of tasks.
+//! Samples are taken in chunks whose transforms stay near to a core, and chunks are tasks: for adjoints, whose sums go over samples, in two
+//! groups. Within a chunk transforms go over images and products over frequencies, tasks too where there are cores for them.
 
 mod fourier;
 mod images;
@@ -29,6 +29,7 @@ use plane::{Plan, frequencies, transform, transform_back};
 use product::{Entries, Products, Rows, Terms};
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::ops::Range;
 
 type Cpu<T> = CpuDevice<T>;
 
@@ -245,18 +246,14 @@ struct Second<'a, T> {
 }
 
 fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
-    let Adjoints { samples, directions, theta, x: of_x, route, tdp, second, products, accumulate, tdx } = call;
-    let count = frequencies(c);
-    let (inputs, outputs, chunk) = (blocks(c.in_channels), blocks(c.out_channels), CHUNK.min(samples));
-    let len = |rows, blocks| count * Spectra::<T>::pitch(rows, blocks);
-    let (input_len, output_len) = (c.input_len(), c.output_len());
-    let tx = second.and_then(|second| second.tx);
+    let Adjoints { samples, directions, theta, x, route, tdp, second, products, accumulate, tdx } = call;
+    let (inputs, count) = (blocks(c.in_channels), frequencies(c));
     let with_tdx = usize::from(tdx.is_some());
     // Samples of a group, whole chunks of them.
-    let group = samples.div_ceil(chunk).div_ceil(GROUPS) * chunk;
+    let group = samples.div_ceil(CHUNK).div_ceil(GROUPS) * CHUNK;
     let sums = samples.div_ceil(group) * directions;
     let of_weights = with_tdx * (1 + if second.is_some() { directions } else { 0 }) + sums;
-    with_lines(of_weights * len(c.out_channels, inputs), |mut lines| {
+    with_lines(of_weights * count * Spectra::<T>::pitch(c.out_channels, inputs), |mut lines| {
         with_arena(|arena| {
             let plan = &Plan::new(arena, c);
             let scale = T::from_f64(1.0 / plan.gain());
@@ -273,72 +270,13 @@ fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
             });
             let tdw = arena.alloc_slice_fill_with(sums, |_| lines.spectra(count, c.out_channels, inputs));
             let biases = zeros::<T>(arena, sums * c.out_channels);
-            let tdx = MatMut::new(tdx.map_or(&mut [], |tdx| &mut tdx[..]), with_tdx * directions, samples * input_len);
+            let tdx = tdx.map_or(&mut [][..], |tdx| &mut tdx[..]);
+            let tdx = MatMut::new(tdx, with_tdx * directions, samples * c.input_len());
             let of_groups = tdw.par_chunks_mut(directions).zip(biases.par_chunks_mut(directions * c.out_channels));
-            of_groups.zip(tdx.column_blocks(group * input_len)).for_each(|((tdw, biases), (start, mut tdx))| {
-                let first = start / input_len;
-                let lines = (1 + usize::from(tx.is_some())) * len(chunk, inputs)
-                    + len(with_tdx * chunk, inputs)
-                    + (1 + usize::from(second.is_some())) * len(chunk, outputs);
-                with_lines(lines, |mut lines| {
-                    let mut x = lines.spectra(count, chunk, inputs);
-                    let mut tx_spectra = tx.map(|_| lines.spectra(count, chunk, inputs));
-                    let mut tdx_spectra = lines.spectra(count, with_tdx * chunk, inputs);
-                    let mut td = lines.spectra(count, chunk, outputs);
-                    let mut d = second.map(|_| lines.spectra(count, chunk, outputs));
-                    for at in (first..samples.min(first + group)).step_by(chunk) {
-                        let n = chunk.min(samples - at);
-                        let images = |array, k: usize| Planes::inputs(c, slices(array, k * samples + at, n, input_len));
-                        let route = slices(route, at, n, output_len);
-                        let unrouted = |array, k: usize| Unrouted {
-                            c,
-                            route,
-                            values: slices(array, k * samples + at, n, output_len),
-                        };
-                        transform(plan, inputs, true, &images(of_x, 0), x.images(n));
-                        if let (Some(second), Some(d)) = (second, &mut d) {
-                            transform(plan, outputs, false, &unrouted(second.dp, 0), d.images(n));
-                        }
-                        let of_directions = tdw.iter_mut().zip(tw).zip(biases.chunks_mut(c.out_channels));
-                        for (k, ((tdw, tw), biases)) in of_directions.enumerate() {
-                            transform(plan, outputs, false, &unrouted(tdp, k), td.images(n));
-                            if let (Some(tx), Some(spectra)) = (tx, &mut tx_spectra) {
-                                transform(plan, inputs, true, &images(tx, k), spectra.images(n));
-                            }
-                            let at_each = tdw.images(c.out_channels).row_blocks(1);
-                            at_each.zip(tdx_spectra.images(with_tdx * n).row_blocks(1)).for_each(
-                                |((f, mut tdw), (_, mut tdx))| {
-                                    let of_weights = [
-                                        Some((td.turned(f, n), x.rows(f, n))),
-                                        d.as_ref()
-                                            .zip(tx_spectra.as_ref())
-                                            .map(|(d, tx)| (d.turned(f, n), tx.rows(f, n))),
-                                    ];
-                                    let rows = c.out_channels;
-                                    multiply(of_weights, rows, tdw.row(0), at > first);
-                                    let of_inputs = [
-                                        w.as_ref().map(|w| (td.entries(f, n), w.rows(f, rows))),
-                                        d.as_ref().zip(tw.as_ref()).map(|(d, tw)| (d.entries(f, n), tw.rows(f, rows))),
-                                    ];
-                                    multiply(of_inputs, with_tdx * n, tdx.row(0), false);
-                                },
-                            );
-                            // The zero frequency is twice the sum.
-                            for image in T::scalars(td.at(0, n)).chunks_exact(2 * outputs * CHANNELS) {
-                                biases.iter_mut().zip(image).for_each(|(bias, &sum)| *bias += sum * T::from_f32(0.5));
-                            }
-                            if with_tdx == 1 {
-                                let offset = (c.kernel / 2) as isize;
-                                let tdx = &mut tdx.row(k)[(at - first) * input_len..][..n * input_len];
-                                transform_back(plan, inputs, tdx_spectra.all(), tdx, input_len, |_, inputs| Inputs {
-                                    c,
-                                    offset,
-                                    inputs,
-                                });
-                            }
-                        }
-                    }
-                });
+            let samples_of = Samples { c, plan, all: samples, x, route, tdp, second, w: w.as_ref(), tw };
+            of_groups.zip(tdx.column_blocks(group * c.input_len())).for_each(|((tdw, biases), (start, tdx))| {
+                let first = start / c.input_len();
+                samples_of.adjoints(first..samples.min(first + group), Sums { tdw, biases, tdx });
             });
             let (tdw, others) = tdw.split_at_mut(directions);
             for (k, tdw) in tdw.iter_mut().enumerate() {
@@ -359,6 +297,96 @@ fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
             }
         });
     });
+}
+
+/// What the adjoints of all samples are made of.
+struct Samples<'a, 'l, T> {
+    c: &'a Conv,
+    plan: &'a Plan<'a, T>,
+    /// How many.
+    all: usize,
+    x: &'a [T],
+    route: &'a [u8],
+    tdp: &'a [T],
+    second: Option<Second<'a, T>>,
+    /// The kernels' transforms, where adjoints of inputs are wanted.
+    w: Option<&'a Spectra<'l, T>>,
+    /// The same of each direction, for second terms.
+    tw: &'a [Option<Spectra<'l, T>>],
+}
+
+/// What a group of samples adds up to, for each direction, and the adjoints of its inputs, if they are wanted.
+struct Sums<'a, 'l, T> {
+    tdw: &'a mut [Spectra<'l, T>],
+    /// (directions, OC).
+    biases: &'a mut [T],
+    /// (directions, samples of the group and their inputs).
+    tdx: MatMut<'a, T>,
+}
+
+impl<T: Scalar> Samples<'_, '_, T> {
+    /// The adjoints of a group, chunk by chunk.
+    fn adjoints(&self, group: Range<usize>, sums: Sums<'_, '_, T>) {
+        let &Self { c, plan, all, second, w, tw, .. } = self;
+        let Sums { tdw, biases, mut tdx } = sums;
+        let (inputs, outputs, chunk) = (blocks(c.in_channels), blocks(c.out_channels), CHUNK.min(group.len()));
+        let (count, with_tdx, tx) = (frequencies(c), usize::from(w.is_some()), second.and_then(|second| second.tx));
+        let len = |rows, blocks| count * Spectra::<T>::pitch(rows, blocks);
+        let lines = (1 + usize::from(tx.is_some())) * len(chunk, inputs)
+            + len(with_tdx * chunk, inputs)
+            + (1 + usize::from(second.is_some())) * len(chunk, outputs);
+        with_lines(lines, |mut lines| {
+            let mut x = lines.spectra(count, chunk, inputs);
+            let mut tx_spectra = tx.map(|_| lines.spectra(count, chunk, inputs));
+            let mut tdx_spectra = lines.spectra(count, with_tdx * chunk, inputs);
+            let mut td = lines.spectra(count, chunk, outputs);
+            let mut d = second.map(|_| lines.spectra(count, chunk, outputs));
+            for first in group.clone().step_by(chunk) {
+                let n = chunk.min(group.end - first);
+                let images = |array, k: usize| Planes::inputs(c, slices(array, k * all + first, n, c.input_len()));
+                let route = slices(self.route, first, n, c.output_len());
+                let unrouted =
+                    |array, k: usize| Unrouted { c, route, values: slices(array, k * all + first, n, c.output_len()) };
+                transform(plan, inputs, true, &images(self.x, 0), x.images(n));
+                if let (Some(second), Some(d)) = (second, &mut d) {
+                    transform(plan, outputs, false, &unrouted(second.dp, 0), d.images(n));
+                }
+                let of_directions = tdw.iter_mut().zip(tw).zip(biases.chunks_mut(c.out_channels));
+                for (k, ((tdw, tw), biases)) in of_directions.enumerate() {
+                    transform(plan, outputs, false, &unrouted(self.tdp, k), td.images(n));
+                    if let (Some(tx), Some(spectra)) = (tx, &mut tx_spectra) {
+                        transform(plan, inputs, true, &images(tx, k), spectra.images(n));
+                    }
+                    let at_each = tdw.images(c.out_channels).row_blocks(1);
+                    at_each.zip(tdx_spectra.images(with_tdx * n).row_blocks(1)).for_each(
+                        |((f, mut tdw), (_, mut tdx))| {
+                            let of_weights = [
+                                Some((td.turned(f, n), x.rows(f, n))),
+                                d.as_ref().zip(tx_spectra.as_ref()).map(|(d, tx)| (d.turned(f, n), tx.rows(f, n))),
+                            ];
+                            let rows = c.out_channels;
+                            multiply(of_weights, rows, tdw.row(0), first > group.start);
+                            let of_inputs = [
+                                w.map(|w| (td.entries(f, n), w.rows(f, rows))),
+                                d.as_ref().zip(tw.as_ref()).map(|(d, tw)| (d.entries(f, n), tw.rows(f, rows))),
+                            ];
+                            multiply(of_inputs, with_tdx * n, tdx.row(0), false);
+                        },
+                    );
+                    // The zero frequency is twice the sum.
+                    for image in T::scalars(td.at(0, n)).chunks_exact(2 * outputs * CHANNELS) {
+                        biases.iter_mut().zip(image).for_each(|(bias, &sum)| *bias += sum * T::from_f32(0.5));
+                    }
+                    if with_tdx == 1 {
+                        let (len, offset) = (c.input_len(), (c.kernel / 2) as isize);
+                        let tdx = &mut tdx.row(k)[(first - group.start) * len..][..n * len];
+                        let inputs_of = |_, inputs| Inputs { c, offset, inputs };
+                        transform_back(plan, inputs, tdx_spectra.all(), tdx, len, inputs_of);
+                    }
+                }
+            }
+        });
+    }
 }
 
 #[cfg(test)]
