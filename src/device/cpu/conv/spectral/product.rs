@@ -47,7 +47,7 @@ pub struct Products<'a, T> {
 /// `(re + im) (re + im) - re re - im im`.
 ///
 /// # Safety
-/// The factors have the rows from `i` and the vectors from `j`; `both` are the sums of the real and imaginary parts of the entries.
+/// The factors have the rows from `i` and the vectors from `j`; `both_of` has the sum of the real and imaginary part of every entry.
 #[inline(always)]
 unsafe fn sums<T: Scalar, S: Simd, const R: usize, const V: usize>(
     simd: S,
