@@ -103,11 +103,9 @@ impl<D: Device> Basis<D> {
             with_basis.push(Gram { rows, a: Self::part(slab, &range), b: of_block(start) });
             within.push(Gram { rows, a: of_block(start), b: of_block(start) });
         }
-        let products = device.gram(&[&with_basis, &within])?;
-        let mut small =
-            [range.len(), count].into_iter().zip(products).map(|(rows, data)| Small { rows, columns: count, data });
-        let mut next = || small.next().expect("two products");
-        Ok((next(), next()))
+        let [vw, ww] = device.gram(&[&with_basis, &within])?.try_into().expect("two products");
+        let small = |rows, data| Small { rows, columns: count, data };
+        Ok((small(range.len(), vw), small(count, ww)))
     }
 
     /// `V^T V` for the columns V in `range`.

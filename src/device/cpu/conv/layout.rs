@@ -40,10 +40,10 @@ impl Layout {
         Self { rows, lines, blocks, pixel, row, image, weights: c.out_channels * blocks }
     }
 
-    /// Where line number `block` of a patch lies, from its first pixel.
-    #[inline(always)]
-    pub fn offset(&self, block: usize) -> usize {
-        block / self.lines * self.rows * self.row + block % self.lines * CHANNELS
+    /// Where the lines of a patch lie, from its first pixel; ascending.
+    pub fn offsets<'a>(&self, arena: &'a Bump) -> &'a [usize] {
+        let Self { rows, lines, row, .. } = *self;
+        arena.alloc_slice_fill_with(self.blocks, |block| block / lines * rows * row + block % lines * CHANNELS)
     }
 
     /// Packs a sample (IC, H, W). The border of the image stays as it is.

@@ -44,6 +44,18 @@ fn by_group<T: Scalar>(
     MatMut::new(array, directions, samples * len).column_blocks(GROUP * len)
 }
 
+/// The sums over all groups of samples of their biases (groups, directions, OC) of direction `k`, which are added to a parameter
+/// vector's or replace them.
+fn sum_biases<T: Scalar>(c: &Conv, biases: &[T], (k, directions): (usize, usize), vector: &mut [T], accumulate: bool) {
+    let target = &mut vector[c.bias..c.bias + c.out_channels];
+    if !accumulate {
+        target.fill(T::zero());
+    }
+    for group in biases.chunks_exact(directions * c.out_channels) {
+        target.iter_mut().zip(&group[k * c.out_channels..]).for_each(|(t, &b)| *t += b);
+    }
+}
+
 /// A conv block's kernels in f32 or f64. As methods of the scalars they are compiled here, once, and not by every crate that uses them.
 pub trait Kernels: Sized {
     #[doc(hidden)]
@@ -117,6 +129,86 @@ mod tests {
         let bias = weight + out_channels * in_channels * kernel * kernel;
         let pitch = bias + out_channels + 1;
         Conv { in_channels, out_channels, kernel, height, width, weight, bias, pitch }
+    }
+
+    /// The arguments of a block's kernels.
+    pub struct Case {
+        pub c: Conv,
+        samples: usize,
+        directions: usize,
+        theta: Vec<f64>,
+        vectors: Vec<f64>,
+        x: Vec<f64>,
+        tx: Vec<f64>,
+        dp: Vec<f64>,
+        tdp: Vec<f64>,
+        route: Codes,
+    }
+
+    impl Case {
+        pub fn new(c: Conv, samples: usize, directions: usize) -> Self {
+            let (inputs, outputs) = (samples * c.input_len(), samples * c.output_len());
+            Self {
+                samples,
+                directions,
+                theta: noise(c.pitch, 0.7),
+                vectors: noise(directions * c.pitch, 1.1),
+                x: noise(inputs, 1.3),
+                tx: noise(directions * inputs, 1.7),
+                dp: noise(outputs, 1.9),
+                tdp: noise(directions * outputs, 0.3),
+                route: Codes::new((0..outputs).map(|i| (i * i % 7 % 5) as u8).collect()),
+                c,
+            }
+        }
+
+        /// What a kernel makes of them, with or without the inputs' tangents.
+        pub fn tangent(&self, tx: bool, kernel: fn(&Conv, ConvTangent<'_, CpuDevice<f64>>)) -> Vec<f64> {
+            let Self { c, samples, directions, theta, vectors, x, route, .. } = self;
+            let mut tp = vec![f64::NAN; self.tdp.len()];
+            let (samples, directions, tx) = (*samples, *directions, tx.then_some(&self.tx));
+            kernel(c, ConvTangent { samples, directions, theta, vectors, x, tx, route, tp: &mut tp });
+            tp
+        }
+
+        /// Products and tangents of the inputs' adjoints, where these are wanted; with or without the adjoint itself, and the inputs' tangents.
+        pub fn tangent_backward(
+            &self,
+            (accumulate, wanted, dp, tx): (bool, bool, bool, bool),
+            kernel: fn(&Conv, ConvTangentBackward<'_, CpuDevice<f64>>),
+        ) -> (Vec<f64>, Vec<f64>) {
+            let Self { c, samples, directions, theta, vectors, x, route, tdp, .. } = self;
+            let (mut all, mut of_inputs) = (noise(self.vectors.len(), 0.9), vec![0.0; self.tx.len()]);
+            let call = ConvTangentBackward {
+                samples: *samples,
+                directions: *directions,
+                theta,
+                vectors,
+                x,
+                tx: tx.then_some(&self.tx),
+                route,
+                dp: dp.then_some(&self.dp),
+                tdp,
+                products: &mut all,
+                accumulate,
+                tdx: wanted.then_some(&mut of_inputs),
+            };
+            kernel(c, call);
+            (all, of_inputs)
+        }
+
+        /// The gradient of one direction's adjoint, and the inputs' adjoint, where it is wanted.
+        pub fn backward(
+            &self,
+            wanted: bool,
+            kernel: fn(&Conv, ConvBackward<'_, CpuDevice<f64>>),
+        ) -> (Vec<f64>, Vec<f64>) {
+            let Self { c, samples, theta, x, route, tdp: dp, .. } = self;
+            let (mut all, mut of_inputs) = (noise(c.pitch, 0.9), vec![0.0; x.len()]);
+            let (samples, gradient, dx) = (*samples, &mut all, wanted.then_some(&mut of_inputs));
+            kernel(c, ConvBackward { samples, theta, x, route, dp, gradient, accumulate: false, dx });
+            (all, of_inputs)
+        }
     }
 
     #[test]

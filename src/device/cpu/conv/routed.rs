@@ -11,7 +11,7 @@
 
 use super::layout::Layout;
 use super::routes::{Routes, with_routes};
-use super::{Codes, GROUP, by_group, group, slices};
+use super::{Codes, GROUP, by_group, group, slices, sum_biases};
 use crate::device::cpu::CpuDevice;
 use crate::device::cpu::ahead::Ahead;
 use crate::device::cpu::arena::{room, with_arena, written, zeroed, zeros};
@@ -37,9 +37,9 @@ fn per_line<T: SimdScalar, S: Simd>() -> usize {
     CHANNELS / T::lanes::<S>()
 }
 
-/// Checks, once a kernel, that the patch of every route lies inside an image.
-fn assert_patches_inside(layout: &Layout, routes: &Routes, image: usize) {
-    assert!(routes.last_patch + layout.offset(layout.blocks - 1) + CHANNELS <= image);
+/// Checks, once a kernel, that the patch of every route, whose lines lie at `offsets`, lies inside an image.
+fn assert_patches_inside(offsets: &[usize], routes: &Routes, image: usize) {
+    assert!(routes.last_patch + offsets.last().expect("a patch has lines") + CHANNELS <= image);
 }
 
 /// The vector that begins at some scalar of an image.
@@ -55,7 +55,8 @@ unsafe fn load<T: SimdScalar, S: Simd>(image: &[T], at: usize) -> T::Vector<S> {
 
 /// `z_k[i] = w_k . patch_i` for the outputs of every channel and `D` directions k, which share what they load of the image.
 struct Dots<'a, T, const D: usize> {
-    layout: Layout,
+    /// Of a patch's lines: see [`Layout::offsets`].
+    offsets: &'a [usize],
     routes: &'a Routes,
     /// Weights, output channel first.
     weights: [&'a [Line<T>]; D],
@@ -71,15 +72,15 @@ impl<T: Scalar, const D: usize> Dots<'_, T, D> {
     #[inline(always)]
     fn some<S: Simd, const R: usize>(
         simd: S,
-        layout: &Layout,
+        offsets: &[usize],
         weights: [&[Line<T>]; D],
         image: &[T],
         at: &[u16],
     ) -> [[T; R]; D] {
         let mut sums = [[T::splat(simd, T::zero()); R]; D];
-        for block in 0..layout.blocks {
+        for (block, offset) in offsets.iter().enumerate() {
             for e in 0..per_line::<T, S>() {
-                let offset = layout.offset(block) + e * T::lanes::<S>();
+                let offset = offset + e * T::lanes::<S>();
                 for r in 0..R {
                     // SAFETY: `assert_patches_inside` checked the patches. A check for every multiply-add halves the speed.
                     let x = unsafe { load::<T, S>(image, usize::from(at[r]) + offset) };
@@ -102,14 +103,14 @@ impl<T: Scalar, const D: usize> WithSimd for Dots<'_, T, D> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let layout = &self.layout;
-        assert_patches_inside(layout, self.routes, self.image.len());
+        let (offsets, blocks) = (self.offsets, self.offsets.len());
+        assert_patches_inside(offsets, self.routes, self.image.len());
         // Sums that the registers hold: a lone output would wait for its own multiply-adds.
         let most = if S::REGISTER_COUNT >= 32 { 8 } else { 8 / D };
         let mut ahead = Ahead::in_steps([self.ahead], self.routes.channels());
         for (oc, entries) in self.routes.by_channel().enumerate() {
             ahead.step();
-            let weights = self.weights.map(|w| &w[oc * layout.blocks..][..layout.blocks]);
+            let weights = self.weights.map(|w| &w[oc * blocks..][..blocks]);
             let Range { start: mut first, end } = entries;
             // Cut evenly.
             let mut pieces = (end - first).div_ceil(most);
@@ -118,7 +119,7 @@ impl<T: Scalar, const D: usize> WithSimd for Dots<'_, T, D> {
                 let at = &self.routes.patches[first..first + size];
                 macro_rules! take {
                     ($r:literal) => {{
-                        let sums = Self::some::<S, $r>(simd, layout, weights, self.image, at);
+                        let sums = Self::some::<S, $r>(simd, offsets, weights, self.image, at);
                         for (z, sums) in self.z.iter_mut().zip(sums) {
                             z[first..first + size].copy_from_slice(&sums);
                         }
@@ -143,7 +144,8 @@ impl<T: Scalar, const D: usize> WithSimd for Dots<'_, T, D> {
 
 /// `dw += sum_i d[i] patch_i` for every channel.
 struct WeightSums<'a, T> {
-    layout: Layout,
+    /// Of a patch's lines: see [`Layout::offsets`].
+    offsets: &'a [usize],
     routes: &'a Routes,
     /// By entry of the routes.
     d: &'a [T],
@@ -164,12 +166,12 @@ impl<T: Scalar> WeightSums<'_, T> {
         block: usize,
         entries: Range<usize>,
     ) {
-        let blocks = self.layout.blocks;
+        let blocks = self.offsets.len();
         let (d, patches) = (&self.d[entries.clone()], &self.routes.patches[entries]);
         for e in 0..per_line::<T, S>() {
             let mut offsets = [0; B];
             for b in 0..B {
-                offsets[b] = self.layout.offset(block + b) + e * T::lanes::<S>();
+                offsets[b] = self.offsets[block + b] + e * T::lanes::<S>();
             }
             let mut sums = [[T::splat(simd, T::zero()); B]; U];
             let add = |sums: &mut [T::Vector<S>; B], d: T, at: u16| {
@@ -205,8 +207,8 @@ impl<T: Scalar> WithSimd for WeightSums<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let (blocks, routes) = (self.layout.blocks, self.routes);
-        assert_patches_inside(&self.layout, routes, self.image.len());
+        let (blocks, routes) = (self.offsets.len(), self.routes);
+        assert_patches_inside(self.offsets, routes, self.image.len());
         let mut ahead = Ahead::in_steps(self.ahead, routes.channels());
         let paired = if S::REGISTER_COUNT >= 32 { blocks / 2 * 2 } else { 0 };
         for (oc, entries) in routes.by_channel().enumerate() {
@@ -239,6 +241,7 @@ pub(super) fn tangent<T: Scalar>(c: &Conv, call: ConvTangent<'_, Cpu<T>>) {
     with_arena(|arena| {
         let pack = |k| layout.pack_weights(arena, c, tensors(c, call.vectors, k).0);
         let tw = &*arena.alloc_slice_fill_with(directions, pack);
+        let offsets = layout.offsets(arena);
         tp.for_each(|(start, mut tp)| {
             with_arena(|arena| {
                 let image = zeros(arena, layout.image);
@@ -253,10 +256,10 @@ pub(super) fn tangent<T: Scalar>(c: &Conv, call: ConvTangent<'_, Cpu<T>>) {
                         let ahead = if end == directions { next(call.x, n, samples, input_len) } else { &[] };
                         if let &[w0, w1] = &tw[first..end] {
                             let (weights, z) = ([w0, w1], [&mut *z0, &mut *z1]);
-                            arch.dispatch(Dots { layout, routes, weights, image, z, ahead });
+                            arch.dispatch(Dots { offsets, routes, weights, image, z, ahead });
                         } else {
                             let (weights, z) = ([tw[first]], [&mut *z0]);
-                            arch.dispatch(Dots { layout, routes, weights, image, z, ahead });
+                            arch.dispatch(Dots { offsets, routes, weights, image, z, ahead });
                         }
                         for (k, z) in (first..end).zip([z0, z1]) {
                             let tp = &mut tp.row(k)[n * output_len - start..][..output_len];
@@ -299,6 +302,7 @@ fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
     let (input_len, output_len) = (c.input_len(), c.output_len());
     with_arena(|arena| {
         let mut partials = Partials::new(arena, c, layout, samples, directions);
+        let offsets = layout.offsets(arena);
         partials.groups().for_each(|(g, mut partial)| {
             with_arena(|arena| {
                 let image = zeros(arena, layout.image);
@@ -314,7 +318,7 @@ fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
                                 true => [slices(tdp, (k + 1) * samples + n, 1, output_len), &[]],
                                 false => [next(x, n, samples, input_len), next(tdp, n, samples, output_len)],
                             };
-                            arch.dispatch(WeightSums { layout, routes, d: of_outputs, image, dw, ahead });
+                            arch.dispatch(WeightSums { offsets, routes, d: of_outputs, image, dw, ahead });
                             add_biases(routes, of_outputs, biases);
                         }
                     };
@@ -403,13 +407,7 @@ impl<'a, T: Scalar> Partials<'a, T> {
                     layout.unpack_channel(c, sum, target, accumulate);
                 });
             });
-            let target = &mut vector[c.bias..c.bias + c.out_channels];
-            if !accumulate {
-                target.fill(T::zero());
-            }
-            for group in biases.chunks_exact(directions * c.out_channels) {
-                target.iter_mut().zip(&group[k * c.out_channels..]).for_each(|(t, &b)| *t += b);
-            }
+            sum_biases(c, biases, (k, directions), vector, accumulate);
         }
     }
 }
@@ -417,7 +415,7 @@ impl<'a, T: Scalar> Partials<'a, T> {
 #[cfg(test)]
 mod tests {
     use super::super::im2col;
-    use super::super::tests::{conv, noise};
+    use super::super::tests::{Case, conv};
     use super::*;
 
     fn assert_near(what: &str, ours: &[f64], expected: &[f64]) {
@@ -438,52 +436,19 @@ mod tests {
             (1, 2, 17, 4, 4),
             (5, 3, 1, 4, 2),
         ] {
-            let c = &conv(shape);
             for (samples, directions) in [(1, 1), (GROUP + 1, 3)] {
-                let (theta, vectors) = (&noise(c.pitch, 0.7), &noise(directions * c.pitch, 1.1));
-                let (x, outputs) = (&noise(samples * c.input_len(), 1.3), samples * c.output_len());
-                let (route, tdp) = ((0..outputs).map(|i| (i * i % 7 % 5) as u8), &noise(directions * outputs, 0.3));
-                let route = &Codes::new(route.collect());
-                let run = |kernel: fn(&Conv, ConvTangent<'_, Cpu<f64>>)| {
-                    let mut tp = vec![f64::NAN; directions * outputs];
-                    kernel(c, ConvTangent { samples, directions, theta, vectors, x, tx: None, route, tp: &mut tp });
-                    tp
-                };
-                assert_near(&format!("tangents of {c:?}"), &run(tangent), &run(im2col::tangent));
+                let case = Case::new(conv(shape), samples, directions);
+                let c = &case.c;
+                let (ours, expected) = (case.tangent(false, tangent), case.tangent(false, im2col::tangent));
+                assert_near(&format!("tangents of {c:?}"), &ours, &expected);
                 for accumulate in [false, true] {
-                    let run = |kernel: fn(&Conv, ConvTangentBackward<'_, Cpu<f64>>)| {
-                        let mut all = noise(directions * c.pitch, 0.9);
-                        let (products, tx, tdx, dp) = (&mut all, None, None, None);
-                        let call = ConvTangentBackward {
-                            samples,
-                            directions,
-                            theta,
-                            vectors,
-                            x,
-                            tx,
-                            route,
-                            dp,
-                            tdp,
-                            products,
-                            accumulate,
-                            tdx,
-                        };
-                        kernel(c, call);
-                        all
-                    };
-                    let (ours, expected) = (run(tangent_backward), run(im2col::tangent_backward));
+                    let call = (accumulate, false, false, false);
+                    let (ours, _) = case.tangent_backward(call, tangent_backward);
+                    let (expected, _) = case.tangent_backward(call, im2col::tangent_backward);
                     assert_near(&format!("products of {c:?}"), &ours, &expected);
                 }
-                let run = |kernel: fn(&Conv, ConvBackward<'_, Cpu<f64>>)| {
-                    let (mut gradient, accumulate, dx) = (noise(c.pitch, 0.9), false, None);
-                    let gradient_out = &mut gradient;
-                    kernel(
-                        c,
-                        ConvBackward { samples, theta, x, route, dp: tdp, gradient: gradient_out, accumulate, dx },
-                    );
-                    gradient
-                };
-                assert_near(&format!("gradient of {c:?}"), &run(backward), &run(im2col::backward));
+                let (ours, expected) = (case.backward(false, backward), case.backward(false, im2col::backward));
+                assert_near(&format!("gradient of {c:?}"), &ours.0, &expected.0);
             }
         }
     }

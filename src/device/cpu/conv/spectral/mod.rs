@@ -17,7 +17,7 @@ mod images;
 mod plane;
 mod product;
 
-use super::slices;
+use super::{slices, sum_biases};
 use crate::device::cpu::CpuDevice;
 use crate::device::cpu::arena::{with_arena, with_idle, zeros};
 use crate::device::cpu::matrix::MatMut;
@@ -67,6 +67,11 @@ impl<T: Scalar> Spectra<'_, T> {
     /// Lines from one frequency to the next. An odd number, so that an image's lines do not all fall into the same set of a cache.
     fn pitch(rows: usize, blocks: usize) -> usize {
         2 * rows * blocks + 1
+    }
+
+    /// All lines.
+    fn len(frequencies: usize, rows: usize, blocks: usize) -> usize {
+        frequencies * Self::pitch(rows, blocks)
     }
 
     /// The first images of each frequency, to be written.
@@ -139,7 +144,7 @@ struct Lines<'a, T>(&'a mut [Line<T>]);
 
 impl<'a, T: Scalar> Lines<'a, T> {
     fn spectra(&mut self, frequencies: usize, rows: usize, blocks: usize) -> Spectra<'a, T> {
-        let len = frequencies * Spectra::<T>::pitch(rows, blocks);
+        let len = Spectra::<T>::len(frequencies, rows, blocks);
         let (lines, rest) = std::mem::take(&mut self.0).split_at_mut(len);
         self.0 = rest;
         Spectra { lines, blocks, rows }
@@ -149,7 +154,7 @@ impl<'a, T: Scalar> Lines<'a, T> {
 pub(super) fn tangent<T: Scalar>(c: &Conv, call: ConvTangent<'_, Cpu<T>>) {
     let (samples, directions, count) = (call.samples, call.directions, frequencies(c));
     let (inputs, outputs, chunk) = (blocks(c.in_channels), blocks(c.out_channels), CHUNK.min(samples));
-    let len = |rows, blocks| count * Spectra::<T>::pitch(rows, blocks);
+    let len = |rows, blocks| Spectra::<T>::len(count, rows, blocks);
     let of_weights = directions + usize::from(call.tx.is_some());
     with_lines(of_weights * len(c.in_channels, outputs), |mut lines| {
         with_arena(|arena| {
@@ -253,7 +258,7 @@ fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
     let group = samples.div_ceil(CHUNK).div_ceil(GROUPS) * CHUNK;
     let sums = samples.div_ceil(group) * directions;
     let of_weights = with_tdx * (1 + if second.is_some() { directions } else { 0 }) + sums;
-    with_lines(of_weights * count * Spectra::<T>::pitch(c.out_channels, inputs), |mut lines| {
+    with_lines(of_weights * Spectra::<T>::len(count, c.out_channels, inputs), |mut lines| {
         with_arena(|arena| {
             let plan = &Plan::new(arena, c);
             let scale = T::from_f64(1.0 / plan.gain());
@@ -286,14 +291,7 @@ fn adjoints<T: Scalar>(c: &Conv, call: Adjoints<'_, T>) {
                 let (weights, len) = (&mut products[k * c.pitch + c.weight..][..c.weight_len()], c.patch_len());
                 let filter = |_, weights| Filter { c, scale, add: accumulate, weights };
                 transform_back(plan, inputs, tdw.all(), weights, len, filter);
-                let target = &mut products[k * c.pitch + c.bias..][..c.out_channels];
-                if !accumulate {
-                    target.fill(T::zero());
-                }
-                for of_group in biases.chunks(directions * c.out_channels) {
-                    let biases = &of_group[k * c.out_channels..];
-                    target.iter_mut().zip(biases).for_each(|(target, &bias)| *target += bias);
-                }
+                sum_biases(c, biases, (k, directions), &mut products[k * c.pitch..], accumulate);
             }
         });
     });
@@ -331,7 +329,7 @@ impl<T: Scalar> Samples<'_, '_, T> {
         let Sums { tdw, biases, mut tdx } = sums;
         let (inputs, outputs, chunk) = (blocks(c.in_channels), blocks(c.out_channels), CHUNK.min(group.len()));
         let (count, with_tdx, tx) = (frequencies(c), usize::from(w.is_some()), second.and_then(|second| second.tx));
-        let len = |rows, blocks| count * Spectra::<T>::pitch(rows, blocks);
+        let len = |rows, blocks| Spectra::<T>::len(count, rows, blocks);
         let lines = (1 + usize::from(tx.is_some())) * len(chunk, inputs)
             + len(with_tdx * chunk, inputs)
             + (1 + usize::from(second.is_some())) * len(chunk, outputs);
@@ -392,9 +390,8 @@ impl<T: Scalar> Samples<'_, '_, T> {
 #[cfg(test)]
 mod tests {
     use super::super::im2col;
-    use super::super::tests::{conv, noise};
+    use super::super::tests::{Case, conv};
     use super::*;
-    use crate::device::cpu::Codes;
 
     fn assert_near(what: &str, ours: &[f64], expected: &[f64]) {
         let size = expected.iter().fold(0f64, |size, x| size.max(x.abs()));
@@ -414,61 +411,20 @@ mod tests {
             (32, 64, 5, 14, 14),
             (32, 64, 5, 16, 16),
         ] {
-            let c = conv(shape);
-            let pitch = c.pitch;
             for (samples, directions) in [(1, 1), (2 * CHUNK + 3, 2)] {
-                let (theta, vectors) = (noise(pitch, 0.7), noise(directions * pitch, 1.1));
-                let (x, all_tx) =
-                    (noise(samples * c.input_len(), 1.3), noise(directions * samples * c.input_len(), 1.7));
-                let (all_dp, tdp) =
-                    (noise(samples * c.output_len(), 1.9), noise(directions * samples * c.output_len(), 0.3));
-                let route = &Codes::new((0..samples * c.output_len()).map(|i| (i * i % 7 % 5) as u8).collect());
-                let (theta, vectors, x, tdp, dp) = (&theta, &vectors, &x, &tdp, &all_dp);
-                for tx in [None, Some(&all_tx)] {
-                    let run = |kernel: fn(&Conv, ConvTangent<'_, Cpu<f64>>)| {
-                        let mut tp = vec![f64::NAN; directions * samples * c.output_len()];
-                        kernel(&c, ConvTangent { samples, directions, theta, vectors, x, tx, route, tp: &mut tp });
-                        tp
-                    };
-                    assert_near(&format!("tangents of {c:?}"), &run(tangent), &run(im2col::tangent));
+                let case = Case::new(conv(shape), samples, directions);
+                let c = &case.c;
+                for tx in [false, true] {
+                    let (ours, expected) = (case.tangent(tx, tangent), case.tangent(tx, im2col::tangent));
+                    assert_near(&format!("tangents of {c:?}"), &ours, &expected);
                 }
-                for (accumulate, wanted, dp, tx) in [
-                    (false, true, Some(dp), Some(&all_tx)),
-                    (true, true, None, Some(&all_tx)),
-                    (true, false, Some(dp), None),
-                ] {
-                    let run = |kernel: fn(&Conv, ConvTangentBackward<'_, Cpu<f64>>)| {
-                        let mut all = noise(directions * pitch, 0.9);
-                        let mut of_inputs = vec![0.0; directions * samples * c.input_len()];
-                        let (products, tdx) = (&mut all, wanted.then_some(&mut of_inputs));
-                        let call = ConvTangentBackward {
-                            samples,
-                            directions,
-                            theta,
-                            vectors,
-                            x,
-                            tx,
-                            route,
-                            dp,
-                            tdp,
-                            products,
-                            accumulate,
-                            tdx,
-                        };
-                        kernel(&c, call);
-                        (all, of_inputs)
-                    };
-                    let (ours, expected) = (run(tangent_backward), run(im2col::tangent_backward));
+                for call in [(false, true, true, true), (true, true, false, true), (true, false, true, false)] {
+                    let ours = case.tangent_backward(call, tangent_backward);
+                    let expected = case.tangent_backward(call, im2col::tangent_backward);
                     assert_near(&format!("products of {c:?}"), &ours.0, &expected.0);
                     assert_near(&format!("tangents of adjoints of {c:?}"), &ours.1, &expected.1);
                 }
-                let run = |kernel: fn(&Conv, ConvBackward<'_, Cpu<f64>>)| {
-                    let (mut all, mut of_inputs) = (noise(pitch, 0.9), vec![0.0; samples * c.input_len()]);
-                    let (gradient, accumulate, dx) = (&mut all, false, Some(&mut of_inputs));
-                    kernel(&c, ConvBackward { samples, theta, x, route, dp, gradient, accumulate, dx });
-                    (all, of_inputs)
-                };
-                let (ours, expected) = (run(backward), run(im2col::backward));
+                let (ours, expected) = (case.backward(true, backward), case.backward(true, im2col::backward));
                 assert_near(&format!("gradient of {c:?}"), &ours.0, &expected.0);
                 assert_near(&format!("adjoints of {c:?}"), &ours.1, &expected.1);
             }
