@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::report::describe;
 use clap::{Args, ValueEnum};
 use eigenscope::data::Dataset;
-use eigenscope::device::Precision;
+use eigenscope::device::{Device, Precision};
 use eigenscope::experiment::{Configuration, Experiment, estimate, report, reproduce};
 use eigenscope::run::RunDirectory;
 use eigenscope::{Result, with_device};
@@ -94,6 +94,8 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
     let data = configuration.data.load()?;
     configuration.check_for(&experiments, &data)?;
     let choice = arguments.device.open(Precision::F32)?;
+    let network = configuration.network(&data)?;
+    with_device!(&choice.device, device => device.check(&network)?);
     let root = arguments.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&arguments.preset));
     let settings = toml::Table::try_from(&configuration).expect("a configuration is plain");
     let record = run_record(settings, &data, &choice.description());

@@ -277,17 +277,21 @@ fn describe<T: Scalar>(spectrum: &Spectrum<T>, request: &SpectrumRequest<'_>) ->
         spectrum.seconds
     );
     let residual = if s.residuals == Residuals::Bounded { "residual below" } else { "residual" };
-    let _ = writeln!(text, "    eigenvalue  within    {residual}  angle");
+    let line = |value: &str, within: &str, of_residual: &str, angle: &str| {
+        format!("{value:>14}  {within:>7}  {of_residual:>width$}  {angle:>7}", width = residual.len())
+    };
+    let _ = writeln!(text, "{}", line("eigenvalue", "within", residual, "angle"));
     for pair in s.descending() {
-        let Eigenpair { value, residual, value_bound, .. } = pair;
-        let angle = pair.angle_bound.map_or("      -".into(), |a| format!("{a:.1e}"));
+        let [within, of_residual] = [pair.value_bound, pair.residual].map(|bound| format!("{bound:.1e}"));
+        let angle = pair.angle_bound.map_or("-".into(), |a| format!("{a:.1e}"));
         let status = match pair.status {
             Status::Converged => "",
             Status::NoiseFloor => "  at the noise floor",
             Status::BudgetSpent => "  not converged",
         };
         let cluster = pair.cluster.map_or(String::new(), |c| format!("  cluster {c}"));
-        let _ = writeln!(text, "{value:>14.6}  {value_bound:.1e}  {residual:.1e}  {angle}{status}{cluster}");
+        let line = line(&format!("{:.6}", pair.value), &within, &of_residual, &angle);
+        let _ = writeln!(text, "{line}{status}{cluster}");
     }
     let _ = writeln!(text, "vectors orthonormal to {:.1e}; noise of products {:.1e}", s.orthogonality, s.noise);
     if s.negative < s.smallest.len() {

@@ -5,7 +5,7 @@ use super::arguments::{DataArguments, DeviceArguments, SubsetArguments};
 use super::progress::Progress;
 use clap::Args;
 use eigenscope::data::Dataset;
-use eigenscope::device::Precision;
+use eigenscope::device::{Device, Precision};
 use eigenscope::experiment::{TrainingPlan, train};
 use eigenscope::network::{Init, Network};
 use eigenscope::run::{MetricsRow, RunDirectory, read_rows};
@@ -81,6 +81,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
         },
     };
     let choice = arguments.device.open(Precision::F32)?;
+    with_device!(&choice.device, device => device.check(&network)?);
     let record = record(&arguments, &data, &network, &plan, subset.len(), &choice.description());
     let (run, _) = RunDirectory::open(&arguments.out, &record, arguments.resume)?;
     let mut progress = Progress::new();

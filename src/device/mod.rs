@@ -20,7 +20,7 @@ mod select;
 pub use select::{AnyDevice, Choice, Precision, automatic, choose};
 
 use crate::Result;
-use crate::network::{Conv, Dense};
+use crate::network::{Conv, Dense, Layer, Network};
 use std::ops::Range;
 
 /// Route code of a pooled output whose ReLU is off.
@@ -521,6 +521,17 @@ pub trait Device: Sync {
     /// [`crate::Error::Usage`] if not.
     fn check_conv(&self, _layer: &Conv) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether it has kernels for all layers of a network: to be asked before a run leaves files behind.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] if not.
+    fn check(&self, network: &Network) -> Result<()> {
+        network.layers().iter().try_for_each(|layer| match layer {
+            Layer::Conv(conv) => self.check_conv(conv),
+            Layer::Dense(_) => Ok(()),
+        })
     }
 
     /// A buffer of zeros.

@@ -253,3 +253,18 @@ fn a_budget_a_judge_and_an_automatic_block() {
     assert!(pair["value_bound"].as_f64().unwrap() <= pair["residual"].as_f64().unwrap());
     assert!(pair["angle_bound_rad"].as_f64().unwrap() < 0.1);
 }
+
+#[test]
+fn a_network_that_the_gpu_refuses_leaves_no_run_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    // Sums of 50 x 27 x 27 terms are more than a GPU's kernel loops over.
+    let network = "conv 27x27 50, dense 10";
+    let (code, message) =
+        failure(&["train", "--device", "gpu", "--network", network, "--steps", "1", "--out", text(&out)]);
+    assert!(code == 2 && message.contains("--device cpu"), "exit {code}: {message}");
+    let setting = format!("network.layers=\"{network}\"");
+    let (code, message) = failure(&["reproduce", "fig1", "--device", "gpu", "--set", &setting, "--out", text(&out)]);
+    assert!(code == 2 && message.contains("--device cpu"), "exit {code}: {message}");
+    assert!(!out.exists());
+}
