@@ -1,7 +1,7 @@
 //! What a real GPU's compiler makes of every kernel, with no GPU: `cargo bench --bench isa`.
 //!
 //! Mesa's AMD driver (Debian's `mesa-vulkan-drivers`) compiles for a card that is not there when `RADV_FORCE_FAMILY` names
-//! one. This hands it every kernel as the device does, bounds checks off, and prints the driver's own statistics: registers,
+//! one. This hands it every kernel as the device does (two more with 5x5 taps compiled in), bounds checks off, and prints the driver's own statistics: registers,
 //! spills, how many subgroups a SIMD holds, and in the loop with the most multiply-adds, how many of the vector
 //! instructions are fused multiply-adds: that share bounds the share of peak. It runs nothing.
 //!

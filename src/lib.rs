@@ -13,8 +13,8 @@
 //! * [`device`]: the contract of buffers and kernels; [`device::cpu`] and [`device::gpu`] implement it.
 //! * [`objective`]: loss, gradient and block Hessian-vector products, written once over that contract.
 //! * [`eigen`]: block Lanczos for both ends of the spectrum of any symmetric operator.
-//! * [`train`]: RMSProp as the paper ran it.
-//! * [`experiment`]: one file per figure of the paper.
+//! * [`train`]: RMSProp as the paper ran it, and appendix C's optimiser.
+//! * [`experiment`]: what the paper's figures and appendices compute, and how each is drawn and judged.
 //! * [`run`]: the run directory: checkpoints, tables, spectra; the only code that writes results.
 //! * [`figure`]: tables to SVG and PNG.
 

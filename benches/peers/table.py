@@ -23,7 +23,7 @@ for _ in range(a.rounds):
 
 
 def median(name, *keys):
-    return statistics.median(next(run[key] for key in keys if key in run) for run in runs[name])
+    return statistics.median(next(run[key] for key in keys if run.get(key) is not None) for run in runs[name])
 
 
 print(f"{a.samples} samples, medians of {a.rounds} rounds, per second\n")

@@ -1,4 +1,5 @@
-// As routed.wgsl, for subgroups of eight: a lane compares the codes of its own two rows before it hands them on.
+// What is routed to a position of a window, for subgroups of eight: a lane compares the codes of its own two rows before it hands
+// them on. `#row_adjoints NAME VALUES CODES` makes the function NAME that loads both from two bindings.
 struct Adjoints {
     own: f32,
     more: f32,

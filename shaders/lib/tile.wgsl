@@ -1,6 +1,6 @@
-// A register tile: sums of sixteen rows and four columns. All lanes of a workgroup share the rows, so what belongs to them
-// is loaded once, into scalar registers where a GPU has them; rows.wgsl says where a lane's columns lie. Each step of a sum
-// takes twenty loads for 64 multiply-adds, and no workgroup memory.
+// A register tile: sums of sixteen rows and four columns. In the forward pass of a conv block and on software adapters all lanes of a
+// workgroup share the rows, so what belongs to them is loaded once, into scalar registers where a GPU has them, and each step of a sum takes
+// twenty loads for 64 multiply-adds; panels.wgsl has the rest. rows.wgsl says where a lane's rows and columns lie.
 //
 // Tiles at the edge read past the last row or column, into the next row or the room that every buffer has at its end; what
 // they compute there is not stored.

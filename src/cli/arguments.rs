@@ -13,8 +13,8 @@ pub struct DeviceArguments {
     /// auto (a discrete GPU, else an integrated one, else the CPU), cpu, gpu, or gpu:SUBSTRING of its name
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
-    /// Memory for what Hessian-vector products reuse (and for the basis of a spectrum), such as 2GiB; what does not fit is
-    /// recomputed, with the same result
+    /// Memory for what Hessian-vector products reuse, such as 2GiB; what does not fit is recomputed, with the same result.
+    /// For spectrum, half of it is for the basis
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
 }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[command(after_help = "Example:
   eigenscope report runs/quick
 
-Nothing is computed: the tables under DIR/tables and the settings in DIR/run.toml are enough.")]
+Nothing is computed: the tables under DIR/tables, the seconds under DIR/clock and the settings in DIR/run.toml are enough.")]
 pub struct Arguments {
     /// Run directory of `eigenscope reproduce`
     #[arg(value_name = "DIR")]

@@ -37,16 +37,18 @@ pub struct Arguments {
     /// Number of most negative eigenvalues, SA(k)
     #[arg(long, default_value_t = 3, value_name = "K")]
     smallest: usize,
-    /// Converged when the residual is at most TOL times the eigenvalue (or times 0.001 of the largest, near zero)
+    /// Converged when the residual is at most TOL times the eigenvalue (or times 0.001 of the largest, near zero); when it is
+    /// recomputed, 5% more is allowed
     #[arg(long, default_value_t = 1e-3, value_name = "TOL")]
     tolerance: f64,
     /// Vectors a block, or auto: 1 or 2, by timing products (then the last bits depend on the clock)
     #[arg(long, default_value = "2", value_name = "B")]
     block: String,
-    /// Most vectors in the basis (4 d bytes each) [default: 64, more for many pairs; with --memory, what half of it holds]
+    /// Most vectors in the basis (4 d bytes each, or 8 d in f64, or less with few samples) [default: 64, more for many pairs; with --memory, what half of it holds]
     #[arg(long, value_name = "M")]
     basis: Option<usize>,
-    /// Most Hessian-vector products; what is there then is returned, marked as what it is
+    /// Most Hessian-vector products to find the pairs and look for missed ones; what is there then is returned, marked as
+    /// what it is. Residuals come on top
     #[arg(long, default_value_t = 5000, value_name = "N")]
     max_hvps: usize,
     /// Most seconds, likewise

@@ -10,7 +10,7 @@
 //! row-major order (ties go to the first), or [`DEAD`] when the ReLU is off. Tangents and adjoints alike are nonzero
 //! only at the routed position.
 //!
-//! Kernels are enqueued: a GPU may run them later, in order; [`Device::read`] and [`Device::gram`] wait. Two runs of the
+//! Kernels are enqueued: a GPU may run them later, in order; what reads, and [`Device::gram`], wait. Two runs of the
 //! same calls on the same device give the same bits.
 
 pub mod cpu;
@@ -373,22 +373,6 @@ pub struct LossBackward<'a, D: Device + ?Sized> {
     pub dlogits: &'a mut D::Buffer,
 }
 
-/// `tlosses = sum_c r tlogits`: the derivative of each sample's loss along each direction.
-pub struct LossTangent<'a, D: Device + ?Sized> {
-    /// Number of samples N.
-    pub samples: usize,
-    /// Number of classes C.
-    pub classes: usize,
-    /// Number of directions K.
-    pub directions: usize,
-    /// `s - onehot(label)` (N, C).
-    pub r: &'a D::Buffer,
-    /// Tangents of the logits (K, N, C).
-    pub tlogits: &'a D::Buffer,
-    /// Output (K, N).
-    pub tlosses: &'a mut D::Buffer,
-}
-
 /// `tdlogits = scale * (diag(s) - s s^T) tlogits`.
 ///
 /// With c the correct class and m = t_c + sum_{j != c} r_j (t_j - t_c), entry j is r_j (t_j - m) and entry c is minus the
@@ -612,8 +596,6 @@ pub trait Device: Sync {
     fn loss_forward(&self, call: LossForward<'_, Self>);
     /// See [`LossBackward`].
     fn loss_backward(&self, call: LossBackward<'_, Self>);
-    /// See [`LossTangent`].
-    fn loss_tangent(&self, call: LossTangent<'_, Self>);
     /// See [`LossTangentBackward`].
     fn loss_tangent_backward(&self, call: LossTangentBackward<'_, Self>);
     /// See [`RmsPropStep`].

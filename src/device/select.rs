@@ -70,7 +70,7 @@ pub fn automatic() -> (Option<String>, String) {
 /// adapter is taken only by `gpu` or by name, because the CPU twin is faster.
 ///
 /// # Errors
-/// [`Error::Usage`] for text that names no kind of device; [`Error::Device`] if there is none, or it cannot be opened.
+/// [`Error::Usage`] for text that names no kind of device, and for f64 on a GPU; [`Error::Device`] if there is none, or it cannot be opened.
 pub fn choose(text: &str, precision: Precision) -> Result<Choice> {
     let cpu = |why: String| {
         let device = match precision {

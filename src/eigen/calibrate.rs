@@ -11,7 +11,7 @@ const PAYS_BELOW: f64 = 1.5;
 
 /// One or two vectors a block, whichever should be faster on this operator.
 ///
-/// Larger blocks lose: in a basis of bounded size they need several times the products. The answer depends on the clock;
+/// Larger blocks need more products in a basis of bounded size, and are not tried. The answer depends on the clock;
 /// for the same bits in every run, choose the block yourself.
 ///
 /// # Errors

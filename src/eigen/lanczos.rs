@@ -8,7 +8,7 @@ use crate::Result;
 use crate::device::{Device, Scalar};
 use std::ops::Range;
 
-/// Block steps over which the noise is averaged.
+/// Entries over which the noise is averaged: one of a block step, or two where a block has several vectors.
 const NOISE_STEPS: usize = 64;
 /// Most vectors that one sweep over the basis orthogonalises.
 pub(super) const SWEPT_TOGETHER: usize = 8;

@@ -219,7 +219,7 @@ pub struct StoredPair {
     pub rank: usize,
     /// Eigenvalue.
     pub value: f64,
-    /// Recomputed residual.
+    /// Residual, or a bound of it.
     pub residual: f64,
     /// `converged`, `noise-floor` or `budget-spent`.
     pub status: String,

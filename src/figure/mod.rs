@@ -1,6 +1,6 @@
 //! Figures: charts drawn as SVG text, and the same SVG turned into PNG.
 //!
-//! There is one way to draw. [`Chart::to_svg`], [`HeatMap::to_svg`] and
+//! There is one way to draw a chart. [`Chart::to_svg`], [`HeatMap::to_svg`] and
 //! [`Panels::to_svg`] write the SVG and [`svg_to_png`] paints that SVG with an
 //! embedded font, so both formats show the same picture, byte for byte the same
 //! on every machine.

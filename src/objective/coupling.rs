@@ -30,7 +30,7 @@ fn blocks(layers: &[Layer]) -> Option<(&Conv, &Conv)> {
 }
 
 impl<D: Device> Coupling<D> {
-    /// How many products it takes to pay: each column of `M` costs about as much as it saves in one.
+    /// How many products it takes to pay: one for each column of `M`, which is about twice what the multiply-adds say.
     pub fn pays_from(layers: &[Layer]) -> Option<usize> {
         blocks(layers).map(|(first, _)| components(first))
     }

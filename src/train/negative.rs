@@ -93,7 +93,7 @@ impl<D: Device> Direction<D> {
     /// Continues from `state`.
     ///
     /// # Errors
-    /// [`Error::Device`] if it does not fit the device.
+    /// [`Error::Usage`] for settings that cannot work; [`Error::Device`] if it does not fit the device.
     pub fn new(device: &D, settings: NegativeCurvature, state: &DirectionState) -> Result<Self> {
         settings.check()?;
         let dim = state.vector.len();

@@ -257,7 +257,7 @@ fn everything_is_resumable(device: &str) {
         let names = |files: &[(String, Vec<u8>)]| files.iter().map(|f| f.0.clone()).collect::<Vec<_>>();
         assert_eq!(names(&whole), names(&cut), "{name}");
         for ((file, whole), (_, cut)) in whole.iter().zip(&cut) {
-            // What the clock said is the only difference; it is drawn in one figure and told in one finding.
+            // What the clock said is the only difference; it is drawn in one figure and told in two findings.
             let timed = ["findings.csv", "appendix-c.svg", "appendix-c.png"].contains(&file.as_str());
             assert!(timed || whole == cut, "{name}/{file} differs");
         }

@@ -142,7 +142,6 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("column_sums", "n = layer.begin", "n = 1u"),
     ("loss_forward", "r[first + label] = -others", "r[first + label] = others"),
     ("loss_backward", "loss.scale * r[i]", "r[i]"),
-    ("loss_tangent", "sum = fma(r[first + j]", "sum = fma(r[j]"),
     ("loss_tangent_backward", " - above", ""),
     ("rmsprop", "step.epsilon", "step.rate"),
     ("gram", "left > 0u", "left > 1u"),

@@ -1,7 +1,7 @@
-//! Softmax cross-entropy, its gradient and their tangents. A few operations a sample: one thread.
+//! Softmax cross-entropy, its gradient and the gradient's tangent. A few operations a sample: one thread.
 
 use super::CpuDevice;
-use crate::device::{LossBackward, LossForward, LossTangent, LossTangentBackward, Scalar};
+use crate::device::{LossBackward, LossForward, LossTangentBackward, Scalar};
 
 type Cpu<T> = CpuDevice<T>;
 
@@ -27,14 +27,6 @@ pub(super) fn backward<T: Scalar>(call: LossBackward<'_, Cpu<T>>) {
     let scale = T::from_f64(call.scale);
     let len = call.samples * call.classes;
     call.dlogits[..len].iter_mut().zip(&call.r[..len]).for_each(|(d, &r)| *d = scale * r);
-}
-
-pub(super) fn tangent<T: Scalar>(call: LossTangent<'_, Cpu<T>>) {
-    let (samples, classes) = (call.samples, call.classes);
-    for (i, out) in call.tlosses[..call.directions * samples].iter_mut().enumerate() {
-        let r = &call.r[(i % samples) * classes..][..classes];
-        *out = r.iter().zip(&call.tlogits[i * classes..]).map(|(&r, &t)| r * t).sum();
-    }
 }
 
 pub(super) fn tangent_backward<T: Scalar>(call: LossTangentBackward<'_, Cpu<T>>) {

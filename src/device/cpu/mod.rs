@@ -136,10 +136,6 @@ impl<T: Scalar> Device for CpuDevice<T> {
         loss::backward(call);
     }
 
-    fn loss_tangent(&self, call: LossTangent<'_, Self>) {
-        loss::tangent(call);
-    }
-
     fn loss_tangent_backward(&self, call: LossTangentBackward<'_, Self>) {
         loss::tangent_backward(call);
     }

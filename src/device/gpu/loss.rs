@@ -4,7 +4,7 @@ use super::GpuDevice;
 use super::geometry::{MAX_TRIPS, flat, to_u32};
 use super::queue::Dispatch;
 use super::shader::{Kernel, Variant};
-use crate::device::{LossBackward, LossForward, LossTangent, LossTangentBackward};
+use crate::device::{LossBackward, LossForward, LossTangentBackward};
 use bytemuck::{Pod, Zeroable, bytes_of};
 
 /// `struct Loss` in shaders/lib/loss.wgsl.
@@ -53,23 +53,6 @@ pub(super) fn backward(gpu: &GpuDevice, call: LossBackward<'_, GpuDevice>) {
         grid: flat(logits, 1),
         work: logits as u64,
         bytes: 8 * logits as u64,
-    });
-}
-
-pub(super) fn tangent(gpu: &GpuDevice, call: LossTangent<'_, GpuDevice>) {
-    let logits = call.samples * call.classes;
-    call.r.holds("r", logits);
-    call.tlogits.holds("tlogits", call.directions * logits);
-    call.tlosses.holds("tlosses", call.directions * call.samples);
-    gpu.queue.dispatch(Dispatch {
-        kernel: Kernel::LossTangent,
-        variant: Variant::default(),
-        layer: (call.classes, call.classes),
-        params: bytes_of(&params(call.samples, call.classes, 1.0)),
-        buffers: &[&call.r.raw, &call.tlogits.raw, &call.tlosses.raw],
-        grid: flat(call.samples, call.directions),
-        work: (call.directions * logits) as u64,
-        bytes: 4 * ((1 + call.directions) * logits + call.directions * call.samples) as u64,
     });
 }
 

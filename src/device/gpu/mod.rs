@@ -123,11 +123,6 @@ impl GpuDevice {
         geometry::Tiling::of(self.sharing)
     }
 
-    /// What the adapter says about itself.
-    pub fn adapter(&self) -> &AdapterDescription {
-        &self.description
-    }
-
     /// `0..directions` in groups, so that what is packed for a group and for the primal, `len` scalars each, fits a buffer.
     fn groups(&self, directions: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
         let step = (self.max_len / len.max(1)).saturating_sub(1).max(1);
@@ -265,10 +260,6 @@ impl Device for GpuDevice {
 
     fn loss_backward(&self, call: LossBackward<'_, Self>) {
         loss::backward(self, call);
-    }
-
-    fn loss_tangent(&self, call: LossTangent<'_, Self>) {
-        loss::tangent(self, call);
     }
 
     fn loss_tangent_backward(&self, call: LossTangentBackward<'_, Self>) {

@@ -63,7 +63,6 @@ kernels! {
     ColumnSums "column_sums" dense::Params, Read Write;
     LossForward "loss_forward" loss::Params, Read Read Write Write;
     LossBackward "loss_backward" loss::Params, Read Write;
-    LossTangent "loss_tangent" loss::Params, Read Read Write;
     LossTangentBackward "loss_tangent_backward" loss::Params, Read Read Read Write;
     RmsProp "rmsprop" vectors::RmsPropParams, Read Write Write Write;
     Gram "gram" vectors::GramParams, Read Read Write;
@@ -152,7 +151,7 @@ pub enum Sharing {
 }
 
 /// The WGSL to compile: each line `#import NAME` becomes `shaders/lib/NAME.wgsl`, each line `#rows`, `#row_quads`, `#columns`,
-/// `#row_adjoints` or `#panel` the function that the snippet `rows`, `routed` or `panels` describes, and what lies between
+/// `#row_adjoints` or `#panel` the function that the snippet `rows`, `rows_subgroup`, `routed` or `panels` describes, and what lies between
 /// `#workgroup` or `#subgroup` and `#end` is left out where rows are shared in the other way.
 ///
 /// # Panics

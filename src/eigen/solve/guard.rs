@@ -16,7 +16,7 @@ const GUARD_SLACK: f64 = 1e-5;
 const MAX_ALARMS: usize = 8;
 
 impl<D: Device, A: SymmetricOperator<D>> Solver<'_, D, A> {
-    /// Starts the guard, unless the space behind the locked columns holds no block.
+    /// Starts the guard, unless the space behind the locked columns holds fewer than three blocks.
     pub(super) fn begin_guard(&mut self) -> Result<Option<Guard>> {
         let basis = &self.lanczos.basis;
         let room = basis.capacity().min(self.operator.dimension()) - basis.locked();

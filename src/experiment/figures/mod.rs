@@ -1,4 +1,4 @@
-//! Figures and findings, one file a figure, from a run's tables alone; and the report that holds them all.
+//! Figures and findings, one file a figure, from a run's tables, and its clock where seconds are told; and the report that holds them all.
 
 mod appendix_b;
 mod appendix_c;

@@ -3,7 +3,7 @@
 use eigenscope::device::{
     Columns, ColumnsMut, Combine, ConvBackward, ConvCoupling, ConvForward, ConvTangent, ConvTangentBackward,
     DenseBackward, DenseForward, DenseTangent, DenseTangentBackward, Device, Gram, LossBackward, LossForward,
-    LossTangent, LossTangentBackward, Matrices, MatricesMut, Multiply, RmsPropStep, Scalar, Store, Update, Zeros,
+    LossTangentBackward, Matrices, MatricesMut, Multiply, RmsPropStep, Scalar, Store, Update, Zeros,
 };
 use eigenscope::network::{Conv, Dense};
 
@@ -456,8 +456,6 @@ pub fn loss<D: Device>(device: &D, (samples, classes, directions, size): LossCas
     let mut dlogits = device.zeros(len).unwrap();
     device.loss_backward(LossBackward { samples, classes, scale, r: &r, dlogits: &mut dlogits });
     let tlogits = random(device, 2, directions * len);
-    let mut tlosses = device.zeros(directions * samples).unwrap();
-    device.loss_tangent(LossTangent { samples, classes, directions, r: &r, tlogits: &tlogits, tlosses: &mut tlosses });
     let mut tdlogits = device.zeros(directions * len).unwrap();
     device.loss_tangent_backward(LossTangentBackward {
         samples,
@@ -475,8 +473,7 @@ pub fn loss<D: Device>(device: &D, (samples, classes, directions, size): LossCas
         Output::rounded(device, "loss_forward losses", &losses, samples, exp),
         Output::rounded(device, "loss_forward r", &r, len, exp),
         Output::rounded(device, "loss_backward dlogits", &dlogits, len, exp),
-        // These are sums of terms of both signs; r is at most one.
-        Output { absolute: exp * EPS, ..Output::rounded(device, "loss_tangent", &tlosses, directions * samples, exp) },
+        // A sum of terms of both signs; r is at most one.
         Output {
             absolute: exp * EPS * scale,
             ..Output::rounded(device, "loss_tangent_backward", &tdlogits, directions * len, exp)

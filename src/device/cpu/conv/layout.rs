@@ -10,7 +10,7 @@ use bumpalo::Bump;
 ///
 /// Of a patch of one or three channels few pixels are neighbours: those of one row. An image holds every row of the bordered sample
 /// together with those below it, interleaved and with all channels, so that a line from any pixel on has as many rows of its patch as
-/// fit: of LeNet's 5 x 5 patches three, and two lines make one. What lies in a line beyond the patch meets weights that are zero.
+/// fit: of the 5 x 5 patches of one channel three, and two lines make one. What lies in a line beyond the patch meets weights that are zero.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Layout {
     /// Rows that are interleaved.

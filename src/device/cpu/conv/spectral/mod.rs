@@ -9,7 +9,7 @@
 //! adjoints of the inputs `W dZ` and those of the kernels, the other way round, `dZ conj(X)`. What is conjugated is so from the beginning, and every
 //! product is a plain one.
 //!
-//! Samples are taken in chunks whose transforms stay near to a core, and chunks are tasks: for adjoints, whose sums go over samples, in two
+//! Samples are taken in chunks whose transforms stay in the last cache, and chunks are tasks: for adjoints, whose sums go over samples, in two
 //! groups. Within a chunk transforms go over images and products over frequencies, tasks too where there are cores for them.
 
 mod fourier;
