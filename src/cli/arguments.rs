@@ -32,7 +32,7 @@ impl DeviceArguments {
     }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum PrecisionArgument {
     /// 32 bits, on any device
     F32,

@@ -1,7 +1,7 @@
 //! `eigenscope hvp`: products of given vectors, so that anyone can check us from another language.
 
-use super::Printer;
 use super::arguments::{DataArguments, DeviceArguments, PrecisionArgument, SubsetArguments};
+use super::{Printer, keep_apart};
 use clap::Args;
 use eigenscope::data::Samples;
 use eigenscope::device::{Device, Scalar};
@@ -41,6 +41,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
     let data = arguments.data.load()?;
     let subset = arguments.subset.select(&data, 256)?;
     let checkpoint = Checkpoint::read(&arguments.checkpoint, data.shape)?;
+    keep_apart(&[&arguments.checkpoint, &arguments.vectors], &[("--out", Some(&arguments.out))])?;
     let vectors = read_vectors(&arguments, checkpoint.network.dim())?;
     let choice = arguments.device.open(arguments.precision.into())?;
     let start = Instant::now();
@@ -51,7 +52,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
     printer.print(
         &json!({
             "loss": evaluation.loss, "accuracy": evaluation.accuracy, "hvps": vectors.len(), "seconds": seconds,
-            "samples": subset.len(), "device": choice.description(), "out": arguments.out,
+            "samples": subset.len(), "device": choice.description(), "out": arguments.out.display().to_string(),
         }),
         &format!(
             "loss {:.6} on {} samples; {} products in {seconds:.2} s, written to {}",
@@ -67,6 +68,10 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
 fn read_vectors(arguments: &Arguments, dim: usize) -> Result<Vec<Vec<f64>>> {
     let file = TensorFile::read(&arguments.vectors)?;
     let tensor = file.get("vectors")?;
+    let most = if arguments.precision == PrecisionArgument::F32 { f64::from(f32::MAX) } else { f64::MAX };
+    if let Some(x) = tensor.data.to_f64().into_iter().find(|x| x.is_nan() || x.abs() > most) {
+        return Err(Error::file(&arguments.vectors, format!("vectors holds {x:e}, which is no finite number here")));
+    }
     match tensor.shape[..] {
         [k, d] if d == dim && k > 0 => Ok(tensor.data.to_f64().chunks_exact(dim).map(<[f64]>::to_vec).collect()),
         _ => Err(Error::file(

@@ -17,6 +17,9 @@ mod train;
 
 use clap::{Parser, Subcommand};
 use eigenscope::{Error, Result};
+use std::cell::Cell;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// A microscope for the loss surface of a neural network while it trains: exact Hessian-vector products and the most
@@ -62,17 +65,27 @@ enum Command {
 /// Prints a result: its JSON form with `--json`, its text otherwise.
 struct Printer {
     json: bool,
+    /// What became of it.
+    outcome: Cell<Result<()>>,
 }
 
 impl Printer {
     fn print(&self, json: &serde_json::Value, text: &str) {
-        if self.json {
-            println!("{json}");
-        } else {
-            println!("{}", text.trim_end());
-        }
+        let mut out = std::io::stdout();
+        let printed = if self.json { writeln!(out, "{json}") } else { writeln!(out, "{}", text.trim_end()) }
+            .and_then(|()| out.flush());
+        self.outcome.set(match printed {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Error::file("standard output", format!("cannot be written: {error}")))
+            }
+            _ => Ok(()),
+        });
     }
 }
+
+/// Most threads: far more than there are cores take minutes to start.
+const MAX_THREADS: usize = 1024;
 
 /// Bytes of a thread's stack, as main threads have on Linux.
 const STACK: usize = 8 << 20;
@@ -97,15 +110,16 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            // There is no other place to say so.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
         }
     }
 }
 
 fn run(cli: Cli) -> Result<()> {
-    if cli.threads == Some(0) {
-        return Err(Error::Usage("--threads must be at least 1".into()));
+    if cli.threads.is_some_and(|threads| !(1..=MAX_THREADS).contains(&threads)) {
+        return Err(Error::Usage(format!("--threads must be from 1 to {MAX_THREADS}")));
     }
     rayon::ThreadPoolBuilder::new()
         .num_threads(cli.threads.unwrap_or(0))
@@ -117,7 +131,7 @@ fn run(cli: Cli) -> Result<()> {
 }
 
 fn execute(cli: Cli) -> Result<()> {
-    let printer = Printer { json: cli.json };
+    let printer = Printer { json: cli.json, outcome: Cell::new(Ok(())) };
     match cli.command {
         Command::Reproduce(arguments) => reproduce::run(arguments, &printer),
         Command::Train(arguments) => train::run(arguments, &printer),
@@ -128,7 +142,24 @@ fn execute(cli: Cli) -> Result<()> {
         Command::Hvp(arguments) => hvp::run(arguments, &printer),
         Command::Devices => devices::run(&printer),
         Command::Bench(arguments) => bench::run(arguments, &printer),
+    }?;
+    printer.outcome.into_inner()
+}
+
+/// Refuses to write over what is read, or two things to one place; each output has the name of its option.
+fn keep_apart(inputs: &[&Path], outputs: &[(&str, Option<&Path>)]) -> Result<()> {
+    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.into());
+    let mut taken: Vec<PathBuf> = inputs.iter().map(|path| place(path)).collect();
+    for (option, path) in outputs.iter().filter_map(|&(option, path)| Some((option, path?))) {
+        if taken.contains(&place(path)) {
+            let path = path.display();
+            return Err(Error::Usage(format!(
+                "{option} {path} is read or written by this command already: choose another"
+            )));
+        }
+        taken.push(place(path));
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use eigenscope::experiment::Observer;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Between two lines where standard error is not a terminal.
@@ -64,14 +64,19 @@ impl Observer for Progress {
         if !self.terminal && self.spoke.elapsed() > QUIET {
             self.spoke = Instant::now();
             let left = self.left(done).map_or(String::new(), |d| format!(", about {} left", HumanDuration(d)));
-            eprintln!("{}: {done}/{}  {detail}{left}", self.task, self.total);
+            say(&format!("{}: {done}/{}  {detail}{left}", self.task, self.total));
         }
     }
 
     fn end(&mut self, outcome: &str) {
         self.bar.finish_and_clear();
-        eprintln!("{}: done in {:.1} s; {outcome}", self.task, self.start.elapsed().as_secs_f64());
+        say(&format!("{}: done in {:.1} s; {outcome}", self.task, self.start.elapsed().as_secs_f64()));
     }
+}
+
+/// A line to standard error; that nobody reads it stops nothing.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]

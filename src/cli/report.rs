@@ -61,8 +61,8 @@ pub fn describe(run: &RunDirectory, findings: &[Finding], printer: &Printer) -> 
     let found: Vec<Value> = findings.iter().map(|f| serde_json::to_value(f).expect("plain")).collect();
     printer.print(
         &json!({
-            "out": run.root(),
-            "report": run.report(),
+            "out": run.root().display().to_string(),
+            "report": run.report().display().to_string(),
             "hvps": hvps,
             "eigenvalues": eigenvalues,
             "findings": found,

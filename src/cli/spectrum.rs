@@ -1,8 +1,8 @@
 //! `eigenscope spectrum`: the extreme eigenpairs at a checkpoint.
 
-use super::Printer;
 use super::arguments::{DataArguments, DeviceArguments, PrecisionArgument, SubsetArguments};
 use super::progress::Progress;
+use super::{Printer, keep_apart};
 use clap::{Args, ValueEnum};
 use eigenscope::data::{Dataset, Samples};
 use eigenscope::device::{Device, Scalar};
@@ -95,6 +95,11 @@ impl Arguments {
             "auto" => 2,
             text => text.parse().map_err(|_| Error::Usage(format!("--block {text} is neither a number nor auto")))?,
         };
+        if self.largest.checked_add(self.smallest).is_none_or(|pairs| pairs > dim) {
+            let (largest, smallest) = (self.largest, self.smallest);
+            let message = format!("--largest {largest} and --smallest {smallest} are more than the {dim} eigenvalues");
+            return Err(Error::Usage(message));
+        }
         if self.save_every == 0 {
             return Err(Error::Usage("--save-every must be at least 1".into()));
         }
@@ -119,10 +124,12 @@ impl Arguments {
     /// Most vectors in the basis: sixteen blocks beyond the wanted pairs restart seldom, three are the least that works.
     fn basis(&self, dim: usize, block: usize) -> usize {
         let wanted = self.largest + self.smallest;
-        let usual = (wanted + 16 * block).max(64);
+        let usual = block.saturating_mul(16).saturating_add(wanted).max(64);
         match (self.basis, self.device.memory()) {
             (Some(basis), _) => basis,
-            (None, Some(memory)) => (memory / 2 / (4 * dim)).min(usual).max(wanted + 3 * block),
+            (None, Some(memory)) => {
+                (memory / 2 / (4 * dim)).min(usual).max(block.saturating_mul(3).saturating_add(wanted))
+            }
             (None, None) => usual,
         }
     }
@@ -151,6 +158,12 @@ impl Arguments {
 }
 
 pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
+    let outputs = [("--out", &arguments.out), ("--log", &arguments.log), ("--state", &arguments.state)];
+    keep_apart(&[&arguments.checkpoint], &outputs.map(|(option, path)| (option, path.as_deref())))?;
+    if let Some(state) = arguments.state.as_ref().filter(|state| !arguments.resume && state.exists()) {
+        let message = "holds a saved solve already: go on with it by --resume, or remove it";
+        return Err(Error::Usage(format!("--state {} {message}", state.display())));
+    }
     let data = arguments.data.load()?;
     let subset = arguments.subset.select(&data, 256)?;
     let checkpoint = Checkpoint::read(&arguments.checkpoint, data.shape)?;

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 pub struct Arguments {
     /// Steps of RMSProp
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=100_000_000))]
     steps: u64,
     /// Keep a checkpoint every K steps, the first before step 0 and the last after the last step
     #[arg(long, default_value_t = 100, value_name = "K")]
@@ -39,7 +39,7 @@ pub struct Arguments {
     #[arg(long, default_value = "glorot", value_name = "NAME")]
     init: Init,
     /// Seed of the initial parameters and of the order of the samples
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
     /// Samples a minibatch
     #[arg(long, default_value_t = Schedule::default().batch, value_name = "N")]
@@ -80,10 +80,15 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
             ..Schedule::default()
         },
     };
+    plan.schedule.check(data.train.len())?;
     let choice = arguments.device.open(Precision::F32)?;
     with_device!(&choice.device, device => device.check(&network)?);
     let record = record(&arguments, &data, &network, &plan, subset.len(), &choice.description());
     let (run, _) = RunDirectory::open(&arguments.out, &record, arguments.resume)?;
+    if let Some(last) = run.kept_steps().max().filter(|&last| last > plan.steps) {
+        let out = arguments.out.display();
+        return Err(Error::Usage(format!("{out} holds {last} steps already: --steps {} would lose some", plan.steps)));
+    }
     let mut progress = Progress::new();
     with_device!(&choice.device, device => {
         train(device, &data, &network, &plan, &subset, &validation, &run, &mut progress)?
@@ -97,8 +102,8 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
             "accuracy": last.subset_accuracy,
             "validation_accuracy": last.validation_accuracy,
             "device": choice.description(),
-            "checkpoint": run.checkpoint(plan.steps),
-            "out": run.root(),
+            "checkpoint": run.checkpoint(plan.steps).display().to_string(),
+            "out": run.root().display().to_string(),
         }),
         &format!(
             "{} steps: loss {:.5} on {} training samples, validation accuracy {:.2}%\nlast checkpoint: {}",

@@ -88,7 +88,7 @@ impl<'a, D: Device> Objective<'a, D> {
     /// Uploads the subset in chunks of at most `chunk` samples. The size of the chunks changes results by rounding only.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the images do not fit the network, or there are none; [`Error::Device`] if they do not fit
+    /// [`Error::Usage`] if the images or their labels do not fit the network, or there are none; [`Error::Device`] if they do not fit
     /// the device.
     pub fn new(device: &'a D, network: &'a Network, samples: &Samples, chunk: usize) -> Result<Self> {
         if samples.shape() != network.input() {
@@ -100,6 +100,10 @@ impl<'a, D: Device> Objective<'a, D> {
         }
         if samples.is_empty() || chunk == 0 {
             return Err(Error::Usage("an objective needs at least one sample, and chunks of at least one".into()));
+        }
+        if let Some(label) = samples.labels().iter().find(|&&label| usize::from(label) >= network.classes()) {
+            let classes = network.classes();
+            return Err(Error::Usage(format!("the network has {classes} outputs, a sample has the label {label}")));
         }
         let chunk = chunk.min(largest_chunk(device, network));
         let chunks = (0..samples.len())

@@ -149,13 +149,17 @@ impl RunDirectory {
         Ok(if later { Some(unfinished) } else { kept })
     }
 
-    fn latest_kept_checkpoint(&self, step: u64, input: ImageShape) -> Result<Option<Checkpoint>> {
-        let Ok(entries) = std::fs::read_dir(self.root.join("checkpoints")) else { return Ok(None) };
+    /// Steps whose checkpoints are kept, in any order.
+    pub fn kept_steps(&self) -> impl Iterator<Item = u64> {
         let number = |entry: std::io::Result<std::fs::DirEntry>| -> Option<u64> {
             let name = entry.ok()?.file_name().into_string().ok()?;
             name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
         };
-        let latest = entries.filter_map(number).filter(|&s| s <= step).max();
+        std::fs::read_dir(self.root.join("checkpoints")).into_iter().flatten().filter_map(number)
+    }
+
+    fn latest_kept_checkpoint(&self, step: u64, input: ImageShape) -> Result<Option<Checkpoint>> {
+        let latest = self.kept_steps().filter(|&s| s <= step).max();
         latest.map(|s| Checkpoint::read(&self.checkpoint(s), input)).transpose()
     }
 

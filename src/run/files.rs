@@ -37,8 +37,13 @@ pub(super) fn sweep(folder: &Path) -> bool {
 /// Writes `bytes` under a temporary name beside `path` and renames it into place, making the folder if need be.
 ///
 /// # Errors
-/// [`Error::File`] with the path and the system's word.
+/// [`Error::File`] with the path and the system's word, or if what is there is no file. A link stays, and what it leads to is written.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let existing = path.canonicalize().ok();
+    let path = existing.as_deref().unwrap_or(path);
+    if existing.as_ref().is_some_and(|path| !path.is_file()) {
+        return Err(Error::file(path, "is no file: choose another name"));
+    }
     let write = || -> std::io::Result<()> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;

@@ -268,3 +268,62 @@ fn a_network_that_the_gpu_refuses_leaves_no_run_behind() {
     assert!(code == 2 && message.contains("--device cpu"), "exit {code}: {message}");
     assert!(!out.exists());
 }
+
+#[test]
+#[cfg(unix)]
+fn what_is_there_is_not_lost_to_an_output() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&run, "20", &[]);
+    let checkpoint = run.join("checkpoints/step-000020.safetensors");
+    let before = std::fs::read(&checkpoint).unwrap();
+    fn spectrum_at<'a>(checkpoint: &'a Path, extra: &[&'a str]) -> Vec<&'a str> {
+        let ends = ["--samples", "50", "--device", "cpu", "--largest", "2", "--smallest", "1"];
+        [&["spectrum", "--checkpoint", text(checkpoint)][..], &ends, extra].concat()
+    }
+
+    // The input itself, two outputs in one place, a state of another solve, a socket; a link's target is written.
+    let refused = |arguments: &[&str], code, hint: &str| {
+        let (found, message) = failure(arguments);
+        assert!(found == code && message.contains(hint), "{arguments:?}: exit {found}: {message}");
+    };
+    refused(&spectrum_at(&checkpoint, &["--out", text(&checkpoint)]), 2, "choose another");
+    let (one, state) = (folder.path().join("one"), folder.path().join("state"));
+    refused(&spectrum_at(&checkpoint, &["--out", text(&one), "--log", text(&one)]), 2, "choose another");
+    json(&spectrum_at(&checkpoint, &["--state", text(&state), "--save-every", "1"]));
+    if state.exists() {
+        refused(&spectrum_at(&checkpoint, &["--state", text(&state)]), 2, "--resume");
+    }
+    let socket = folder.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    refused(&spectrum_at(&checkpoint, &["--out", text(&socket)]), 1, "is no file");
+    let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+    std::fs::write(&target, "old").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    json(&spectrum_at(&checkpoint, &["--out", text(&link)]));
+    assert!(link.is_symlink() && TensorFile::read(&target).is_ok());
+    assert!(std::fs::read(&checkpoint).unwrap() == before);
+
+    // Fewer steps than there are; more pairs than there can be; settings that cannot work leave nothing.
+    let again = ["train", "--device", "cpu", "--network", SMALL, "--checkpoint-every", "10", "--samples", "100"];
+    refused(&[&again[..], &["--steps", "10", "--out", text(&run), "--resume"]].concat(), 2, "20 steps");
+    let many = ["spectrum", "--checkpoint", text(&checkpoint), "--device", "cpu", "--largest", "18446744073709551615"];
+    refused(&many, 2, "more than the");
+    let fresh = folder.path().join("fresh");
+    refused(&[&again[..], &["--steps", "10", "--rate", "0", "--out", text(&fresh)]].concat(), 2, "rate");
+    assert!(!fresh.exists());
+    refused(&["--threads", "99999999", "devices"], 2, "1024");
+
+    // A name that is not UTF-8 is a name, and a reader who has seen enough is no failure.
+    let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"odd\xff"));
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eigenscope"));
+        command.args(arguments).stderr(Stdio::null());
+        command
+    };
+    assert!(command(&[&again[..], &["--steps", "2", "--out"]].concat()).arg(&odd).output().unwrap().status.success());
+    let mut closed = command(&["devices"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(closed.stdout.take());
+    assert!(closed.wait().unwrap().success());
+}
