@@ -128,8 +128,7 @@ fn hvp(arguments: &HvpArguments, printer: &Printer) -> Result<()> {
             count / times.gradient,
             count / times.loss
         ),
-    );
-    Ok(())
+    )
 }
 
 fn time<D: Device>(device: &D, network: &Network, samples: &Samples, arguments: &HvpArguments) -> Result<Times> {
@@ -250,8 +249,7 @@ fn kernels(arguments: &KernelsArguments, printer: &Printer) -> Result<()> {
     let runs: Vec<_> =
         (0..arguments.problem.repeats).map(|_| gpu.profile(|| product.enqueue())).collect::<Result<_>>()?;
     let lines = lines(&runs);
-    print(&choice.description(), gpu, &arguments.problem, &ceilings, &lines, seconds, host, printer);
-    Ok(())
+    print(&choice.description(), gpu, &arguments.problem, &ceilings, &lines, seconds, host, printer)
 }
 
 /// Samples of the check: in a larger subset some activation lies so close to a kink of the loss, a ReLU's or a pool's, that
@@ -324,7 +322,7 @@ fn print(
     seconds: f64,
     host: f64,
     printer: &Printer,
-) {
+) -> Result<()> {
     let clock = if gpu.has_timestamps() { "the adapter's timestamps" } else { "the host's clock" };
     let whole = Line {
         kernel: "whole product",
@@ -383,7 +381,7 @@ fn print(
             "kernels": rows,
         }),
         &text,
-    );
+    )
 }
 
 fn median(repeats: usize, mut call: impl FnMut() -> Result<()>) -> Result<f64> {

@@ -43,6 +43,5 @@ pub fn run(printer: &Printer) -> Result<()> {
             })
         })
         .collect();
-    printer.print(&json!({ "cpu": { "threads": threads }, "adapters": listed, "auto": device, "why": why }), &text);
-    Ok(())
+    printer.print(&json!({ "cpu": { "threads": threads }, "adapters": listed, "auto": device, "why": why }), &text)
 }

@@ -61,19 +61,19 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
             vectors.len(),
             arguments.out.display()
         ),
-    );
-    Ok(())
+    )
 }
 
 fn read_vectors(arguments: &Arguments, dim: usize) -> Result<Vec<Vec<f64>>> {
     let file = TensorFile::read(&arguments.vectors)?;
     let tensor = file.get("vectors")?;
     let most = if arguments.precision == PrecisionArgument::F32 { f64::from(f32::MAX) } else { f64::MAX };
-    if let Some(x) = tensor.data.to_f64().into_iter().find(|x| x.is_nan() || x.abs() > most) {
+    let values = tensor.data.to_f64();
+    if let Some(x) = values.iter().find(|x| x.is_nan() || x.abs() > most) {
         return Err(Error::file(&arguments.vectors, format!("vectors holds {x:e}, which is no finite number here")));
     }
     match tensor.shape[..] {
-        [k, d] if d == dim && k > 0 => Ok(tensor.data.to_f64().chunks_exact(dim).map(<[f64]>::to_vec).collect()),
+        [k, d] if d == dim && k > 0 => Ok(values.chunks_exact(dim).map(<[f64]>::to_vec).collect()),
         _ => Err(Error::file(
             &arguments.vectors,
             format!("vectors has shape {:?}; this checkpoint wants [k, {dim}]", tensor.shape),

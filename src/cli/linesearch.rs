@@ -108,6 +108,5 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
     }
     let _ = write!(text, "noise of a loss difference: {:.1e}", rows.iter().map(|r| r.noise).fold(0.0, f64::max));
     printer
-        .print(&json!({ "step": step, "samples": subset.len(), "device": choice.description(), "lines": rows }), &text);
-    Ok(())
+        .print(&json!({ "step": step, "samples": subset.len(), "device": choice.description(), "lines": rows }), &text)
 }

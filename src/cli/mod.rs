@@ -17,7 +17,6 @@ mod train;
 
 use clap::{Parser, Subcommand};
 use eigenscope::{Error, Result};
-use std::cell::Cell;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -65,22 +64,20 @@ enum Command {
 /// Prints a result: its JSON form with `--json`, its text otherwise.
 struct Printer {
     json: bool,
-    /// What became of it.
-    outcome: Cell<Result<()>>,
 }
 
 impl Printer {
-    fn print(&self, json: &serde_json::Value, text: &str) {
+    fn print(&self, json: &serde_json::Value, text: &str) -> Result<()> {
         let mut out = std::io::stdout();
         let printed = if self.json { writeln!(out, "{json}") } else { writeln!(out, "{}", text.trim_end()) }
             .and_then(|()| out.flush());
-        self.outcome.set(match printed {
+        match printed {
             // Whoever reads has seen enough.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(Error::file("standard output", format!("cannot be written: {error}")))
             }
             _ => Ok(()),
-        });
+        }
     }
 }
 
@@ -110,8 +107,7 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // There is no other place to say so.
-            let _ = writeln!(std::io::stderr(), "error: {error}");
+            progress::say(&format!("error: {error}"));
             ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
         }
     }
@@ -131,7 +127,7 @@ fn run(cli: Cli) -> Result<()> {
 }
 
 fn execute(cli: Cli) -> Result<()> {
-    let printer = Printer { json: cli.json, outcome: Cell::new(Ok(())) };
+    let printer = Printer { json: cli.json };
     match cli.command {
         Command::Reproduce(arguments) => reproduce::run(arguments, &printer),
         Command::Train(arguments) => train::run(arguments, &printer),
@@ -142,8 +138,7 @@ fn execute(cli: Cli) -> Result<()> {
         Command::Hvp(arguments) => hvp::run(arguments, &printer),
         Command::Devices => devices::run(&printer),
         Command::Bench(arguments) => bench::run(arguments, &printer),
-    }?;
-    printer.outcome.into_inner()
+    }
 }
 
 /// Refuses to write over what is read, or two things to one place; each output has the name of its option.

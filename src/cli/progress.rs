@@ -75,7 +75,7 @@ impl Observer for Progress {
 }
 
 /// A line to standard error; that nobody reads it stops nothing.
-fn say(line: &str) {
+pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 

@@ -68,6 +68,5 @@ pub fn describe(run: &RunDirectory, findings: &[Finding], printer: &Printer) -> 
             "findings": found,
         }),
         &text,
-    );
-    Ok(())
+    )
 }

@@ -190,8 +190,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
         file.write(out)?;
         log::info!("written to {}", out.display());
     }
-    printer.print(&json, &format!("step {}, {text}", checkpoint.state.step));
-    Ok(())
+    printer.print(&json, &format!("step {}, {text}", checkpoint.state.step))
 }
 
 fn solve<D: Device>(

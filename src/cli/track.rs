@@ -93,8 +93,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
     for Row { step, vector, slope, curvature, third, .. } in &rows {
         let _ = writeln!(text, "{vector:>6}  {step:>6}  {curvature:>9.4}  {slope:>8.4}  {third:>16.4}");
     }
-    printer.print(&json!({ "samples": subset.len(), "device": choice.description(), "rows": rows }), &text);
-    Ok(())
+    printer.print(&json!({ "samples": subset.len(), "device": choice.description(), "rows": rows }), &text)
 }
 
 /// Vectors of a file, with their rows in it.

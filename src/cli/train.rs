@@ -113,8 +113,7 @@ pub fn run(arguments: Arguments, printer: &Printer) -> Result<()> {
             100.0 * last.validation_accuracy.unwrap_or(f64::NAN),
             run.checkpoint(plan.steps).display()
         ),
-    );
-    Ok(())
+    )
 }
 
 /// What `run.toml` holds.

@@ -9,7 +9,7 @@ use crate::device::{Device, Scalar};
 use std::ops::Range;
 
 /// Entries over which the noise is averaged: one of a block step, or two where a block has several vectors.
-const NOISE_STEPS: usize = 64;
+const NOISE_ENTRIES: usize = 64;
 /// Most vectors that one sweep over the basis orthogonalises.
 pub(super) const SWEPT_TOGETHER: usize = 8;
 /// How much rounding may grow before the sweep comes sooner.
@@ -237,7 +237,7 @@ impl<D: Device> BlockLanczos<D> {
                 }
             }
         }
-        let excess = self.noise.len().saturating_sub(NOISE_STEPS);
+        let excess = self.noise.len().saturating_sub(NOISE_ENTRIES);
         self.noise.drain(..excess);
     }
 

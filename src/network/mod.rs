@@ -228,15 +228,14 @@ impl Network {
                 _ => break,
             }
         }
-        for block in &blocks {
-            let (what, possible) = match *block {
-                Block::Conv { kernel, maps } => (format!("conv {kernel}x{kernel} {maps}"), kernel % 2 == 1 && maps > 0),
-                Block::Dense { outputs } => (format!("dense {outputs}"), outputs > 0),
-            };
-            if !possible {
-                let message = format!("the checkpoint has a layer \"{what}\": kernels are odd, and no layer is empty");
-                return Err(Error::Usage(message));
-            }
+        let is_possible = |block: &Block| match *block {
+            Block::Conv { kernel, maps } => kernel % 2 == 1 && maps > 0,
+            Block::Dense { outputs } => outputs > 0,
+        };
+        if let Some(block) = blocks.iter().find(|block| !is_possible(block)) {
+            let layer = spec::format(std::slice::from_ref(block));
+            let message = format!("the checkpoint has a layer \"{layer}\": kernels are odd, and no layer is empty");
+            return Err(Error::Usage(message));
         }
         if !matches!(blocks.last(), Some(Block::Dense { .. })) {
             return Err(Error::Usage("the checkpoint has no parameters conv1.weight, ..., fc1.weight, ...".into()));

@@ -39,9 +39,8 @@ pub(super) fn sweep(folder: &Path) -> bool {
 /// # Errors
 /// [`Error::File`] with the path and the system's word, or if what is there is no file. A link stays, and what it leads to is written.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let existing = path.canonicalize().ok();
-    let path = existing.as_deref().unwrap_or(path);
-    if existing.as_ref().is_some_and(|path| !path.is_file()) {
+    let path = &path.canonicalize().unwrap_or_else(|_| path.into());
+    if path.exists() && !path.is_file() {
         return Err(Error::file(path, "is no file: choose another name"));
     }
     let write = || -> std::io::Result<()> {

@@ -291,10 +291,9 @@ fn what_is_there_is_not_lost_to_an_output() {
     refused(&spectrum_at(&checkpoint, &["--out", text(&checkpoint)]), 2, "choose another");
     let (one, state) = (folder.path().join("one"), folder.path().join("state"));
     refused(&spectrum_at(&checkpoint, &["--out", text(&one), "--log", text(&one)]), 2, "choose another");
-    json(&spectrum_at(&checkpoint, &["--state", text(&state), "--save-every", "1"]));
-    if state.exists() {
-        refused(&spectrum_at(&checkpoint, &["--state", text(&state)]), 2, "--resume");
-    }
+    std::fs::write(&state, "another solve").unwrap();
+    refused(&spectrum_at(&checkpoint, &["--state", text(&state)]), 2, "--resume");
+    assert_eq!(std::fs::read(&state).unwrap(), b"another solve");
     let socket = folder.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     refused(&spectrum_at(&checkpoint, &["--out", text(&socket)]), 1, "is no file");
