@@ -321,6 +321,7 @@ fn spirv(kernel: &KernelSpec, variant: Variant) -> (Vec<u32>, u32) {
             binding_array: BoundsCheckPolicy::Unchecked,
         },
         force_loop_bounding: false,
+        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
         ..Default::default()
     };
     let pipeline = spv::PipelineOptions { shader_stage: stage.0, entry_point: stage.1.into() };

@@ -1,5 +1,8 @@
 // conv_tangent.wgsl: tp = (W tx + tW x + tb)[route], zero where dead.
 #import conv
+#workgroup
+#import quads
+#end
 #subgroup
 #import outer
 #import rows
@@ -9,12 +12,13 @@
 
 @group(0) @binding(0) var<storage, read> vectors: array<f32>; // (K, pitch), for the bias
 #workgroup
-@group(0) @binding(1) var<storage, read> weights: array<f32>; // (1 + K, IC, K, K, OC16): W and then tW, OC padded
+@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>; // (1 + K, Q, K, steps, OC16): W and then tW, in quads
+@group(0) @binding(2) var<storage, read> images: array<vec4<f32>>; // (1 + K, N, H + K - 1, W + K - 1, Q): x, then tx
 #end
 #subgroup
 @group(0) @binding(1) var<storage, read> weights: array<Packed>; // (1 + K, IC, K, K, OC16): W and then tW, OC padded
-#end
 @group(0) @binding(2) var<storage, read> images: array<f32>; // (1 + K, N, IC, H + K - 1, W + K - 1): x, then tx, bordered
+#end
 @group(0) @binding(3) var<storage, read> route: array<u32>; // (N, OC, PH, PW)
 @group(0) @binding(4) var<storage, read_write> tp: array<f32>; // (K, N, OC, PH, PW)
 
@@ -23,18 +27,32 @@ override one_product: bool = false;
 #workgroup
 override four_directions: bool = false; // of a lane; otherwise it has one
 
-// Eight windows of a workgroup: a few rows of their pixels in one input channel, in x and in tx of the lane's directions.
+// Eight windows of a workgroup: a few rows of a quad of each of their pixels.
 const WINDOWS: u32 = 8u;
 const STAGED: u32 = 384u;
-var<workgroup> staged: array<f32, STAGED>;
-var<workgroup> staged_tangents: array<vec4<f32>, STAGED>;
-// Upper left pixel of each window in the first input channel's image.
+var<workgroup> staged: array<vec4<f32>, STAGED>;
+// Upper left pixel of each window in x.
 var<workgroup> corners: array<u32, WINDOWS>;
 
-// Four windows each, a column for each window: up to four directions.
+struct Stage {
+    quad: u32,
+    first: u32,  // row of taps, and of pixels
+    taps: u32,   // rows of taps; there is one more row of pixels
+    weight: u32, // the first that meets them, in W
+    a: vec4<u32>, // staged pixels that four windows were routed to
+    b: vec4<u32>,
+}
+
+// Four windows each, a column for each of up to four directions.
 struct Sums {
     a: mat4x4<f32>,
     b: mat4x4<f32>,
+}
+
+// And in one direction.
+struct Pair {
+    a: vec4<f32>,
+    b: vec4<f32>,
 }
 
 // Pixels of a staged row; the four positions of a window lie in different banks of the memory.
@@ -42,7 +60,12 @@ fn line() -> u32 {
     return kernel() + 1u + select(0u, 2u, (kernel() + 1u) % 8u == 0u);
 }
 
-// Rows of taps that are staged at a time: they meet one more row of pixels.
+// Between the weights of two steps.
+fn weights_apart() -> u32 {
+    return (layer.out_channels + 15u) / 16u * 16u;
+}
+
+// Rows of taps that are staged at a time.
 fn staged_taps() -> u32 {
     return min(kernel(), STAGED / (WINDOWS * line()) - 1u);
 }
@@ -52,49 +75,70 @@ fn stage_corners(first: u32, items: u32, lane: u32) {
         let ph = layer.height / 2u;
         let pw = layer.width / 2u;
         let item = min(first + lane, items - 1u);
-        let image = item / (ph * pw) * layer.in_channels * bordered_len();
-        corners[lane] = image + item / pw % ph * 2u * bordered_width() + item % pw * 2u;
+        corners[lane] = item / (ph * pw) * bordered_len() + item / pw % ph * 2u * bordered_width() + item % pw * 2u;
     }
     workgroupBarrier();
 }
 
-// Pixels at an offset from the windows' corners; `tangents` says where the images of the directions begin.
-fn stage_pixels(offset: u32, rows: u32, tangents: vec4<u32>, lane: u32) {
+// Pixels of x, in slot 0, or of a direction's tx.
+fn stage_pixels(slot: u32, stage: Stage, lane: u32) {
     let across = kernel() + 1u;
+    let rows = stage.taps + 1u;
+    let image = slot * layer.samples * bordered_len();
     for (var i = lane; i < WINDOWS * rows * across; i += 64u) {
         let row = i / across;
-        let at = corners[row / rows] + offset + row % rows * bordered_width() + i % across;
-        let to = row * line() + i % across;
-        staged[to] = images[at];
-        if one_product { continue; }
-        if four_directions {
-            let pixels = at + tangents;
-            staged_tangents[to] = vec4(images[pixels.x], images[pixels.y], images[pixels.z], images[pixels.w]);
-        } else {
-            staged_tangents[to].x = images[at + tangents.x];
+        let pixel = corners[row / rows] + (stage.first + row % rows) * bordered_width() + i % across;
+        staged[row * line() + i % across] = images[(image + pixel) * quads() + stage.quad];
+    }
+    workgroupBarrier();
+}
+
+// What a step's weights meet in four windows: a row for each of a quad.
+fn quads_at(at: vec4<u32>, step: u32) -> mat4x4<f32> {
+    let pixel = tap_of(step) + at;
+    return transpose(mat4x4<f32>(staged[pixel.x], staged[pixel.y], staged[pixel.z], staged[pixel.w]));
+}
+
+fn add_quad(sums: vec4<f32>, weight: vec4<f32>, pixels: mat4x4<f32>, step: u32) -> vec4<f32> {
+    let count = select(4u, kernel() - tap_of(step), few_channels);
+    var sum = fma(vec4(weight.x), pixels[0], sums);
+    if count > 1u { sum = fma(vec4(weight.y), pixels[1], sum); }
+    if count > 2u { sum = fma(vec4(weight.z), pixels[2], sum); }
+    if count > 3u { sum = fma(vec4(weight.w), pixels[3], sum); }
+    return sum;
+}
+
+fn add_quads(sums: mat4x4<f32>, tw: mat4x4<f32>, pixels: mat4x4<f32>, step: u32) -> mat4x4<f32> {
+    let first = add_quad(sums[0], tw[0], pixels, step);
+    if !four_directions { return mat4x4<f32>(first, sums[1], sums[2], sums[3]); }
+    return mat4x4<f32>(
+        first,
+        add_quad(sums[1], tw[1], pixels, step),
+        add_quad(sums[2], tw[2], pixels, step),
+        add_quad(sums[3], tw[3], pixels, step),
+    );
+}
+
+// Weights of the lane's directions.
+fn tangent_weights(at: vec4<u32>) -> mat4x4<f32> {
+    let first = weights[at.x];
+    if !four_directions { return mat4x4<f32>(first, first, first, first); }
+    return mat4x4<f32>(first, weights[at.y], weights[at.z], weights[at.w]);
+}
+
+// Adds W's products with the images of a direction.
+fn add_images(sums: Pair, slot: u32, stage: Stage, lane: u32) -> Pair {
+    var added = sums;
+    stage_pixels(slot, stage, lane);
+    for (var ky = 0u; ky < stage.taps; ky++) {
+        for (var step = 0u; step < steps_across(); step++) {
+            let weight = weights[(ky * steps_across() + step) * weights_apart() + stage.weight];
+            added.a = add_quad(added.a, weight, quads_at(ky * line() + stage.a, step), step);
+            added.b = add_quad(added.b, weight, quads_at(ky * line() + stage.b, step), step);
         }
     }
     workgroupBarrier();
-}
-
-fn add_pixel(sum: vec4<f32>, w: f32, tw: vec4<f32>, at: u32) -> vec4<f32> {
-    if !four_directions {
-        let own = fma(tw.x, staged[at], sum.x);
-        if one_product { return vec4(own, sum.yzw); }
-        return vec4(fma(w, staged_tangents[at].x, own), sum.yzw);
-    }
-    let own = fma(tw, vec4(staged[at]), sum);
-    if one_product { return own; }
-    return fma(vec4(w), staged_tangents[at], own);
-}
-
-fn add_pixels(sums: mat4x4<f32>, w: f32, tw: vec4<f32>, at: vec4<u32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        add_pixel(sums[0], w, tw, at.x),
-        add_pixel(sums[1], w, tw, at.y),
-        add_pixel(sums[2], w, tw, at.z),
-        add_pixel(sums[3], w, tw, at.w),
-    );
+    return added;
 }
 
 // Where the output channel has a window, or the last one, in (N, OC, PH, PW).
@@ -124,17 +168,16 @@ fn store_windows(item: u32, items: u32, direction: u32, oc: u32, at: vec4<u32>, 
 }
 
 fn store_directions(item: u32, items: u32, direction: u32, oc: u32, at: vec4<u32>, sums: mat4x4<f32>) {
-    let directions = transpose(sums);
-    store_windows(item, items, direction, oc, at, directions[0]);
+    store_windows(item, items, direction, oc, at, sums[0]);
     if four_directions {
-        store_windows(item, items, direction + 1u, oc, at, directions[1]);
-        store_windows(item, items, direction + 2u, oc, at, directions[2]);
-        store_windows(item, items, direction + 3u, oc, at, directions[3]);
+        store_windows(item, items, direction + 1u, oc, at, sums[1]);
+        store_windows(item, items, direction + 2u, oc, at, sums[2]);
+        store_windows(item, items, direction + 3u, oc, at, sums[3]);
     }
 }
 
 // A lane has an output channel and the workgroup's eight windows. It needs the pixels at one position of each window, where the
-// channel was routed: lanes whose channels went the same way load the same pixel.
+// channel was routed: lanes whose channels went the same way load the same pixel, and one load brings four products.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let items = layer.samples * (layer.height / 2u) * (layer.width / 2u);
@@ -142,10 +185,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let oc = group.y * 64u + lane;
     let together = select(1u, 4u, four_directions);
     let direction = group.z * together;
-    let directions = 1u + min(direction + vec4(0u, 1u, 2u, 3u), vec4(layer.directions - 1u));
-    let step = (layer.out_channels + 15u) / 16u * 16u;
-    let vector = layer.in_channels * kernel() * kernel() * step;
-    let tangents = directions * layer.samples * layer.in_channels * bordered_len();
+    let slots = 1u + min(direction + vec4(0u, 1u, 2u, 3u), vec4(layer.directions - 1u));
+    let own = min(oc, weights_apart() - 1u);
+    let vector = quads() * kernel() * steps_across() * weights_apart();
     let at_a = outputs_at(item, items, oc);
     let at_b = outputs_at(item + 4u, items, oc);
     // The routed pixel of each window, in its own first row of pixels.
@@ -155,33 +197,37 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let routed_b = code_b / 2u * line() + code_b % 2u;
     var sums = Sums();
     stage_corners(item, items, lane);
-    for (var ic = 0u; ic < layer.in_channels; ic++) {
-        for (var begin = 0u; begin < kernel(); begin += staged_taps()) {
-            let taps = min(staged_taps(), kernel() - begin);
-            stage_pixels(ic * bordered_len() + begin * bordered_width(), taps + 1u, tangents, lane);
+    for (var quad = 0u; quad < quads(); quad++) {
+        for (var first = 0u; first < kernel(); first += staged_taps()) {
+            let taps = min(staged_taps(), kernel() - first);
             let each = (taps + 1u) * line();
-            let window_a = routed_a + vec4(0u, 1u, 2u, 3u) * each;
-            let window_b = routed_b + vec4(4u, 5u, 6u, 7u) * each;
-            var w = (ic * kernel() + begin) * kernel() * step + min(oc, step - 1u);
+            let a = routed_a + vec4(0u, 1u, 2u, 3u) * each;
+            let b = routed_b + vec4(4u, 5u, 6u, 7u) * each;
+            let w = (quad * kernel() + first) * steps_across() * weights_apart() + own;
+            let stage = Stage(quad, first, taps, w, a, b);
+            stage_pixels(0u, stage, lane);
             for (var ky = 0u; ky < taps; ky++) {
-                for (var kx = 0u; kx < kernel(); kx++) {
-                    let tap = ky * line() + kx;
-                    let weight = weights[w];
-                    var tw = vec4(weights[w + directions.x * vector]);
-                    if four_directions {
-                        tw = vec4(
-                            tw.x,
-                            weights[w + directions.y * vector],
-                            weights[w + directions.z * vector],
-                            weights[w + directions.w * vector],
-                        );
-                    }
-                    sums.a = add_pixels(sums.a, weight, tw, window_a + tap);
-                    sums.b = add_pixels(sums.b, weight, tw, window_b + tap);
-                    w += step;
+                for (var step = 0u; step < steps_across(); step++) {
+                    let tw = tangent_weights((ky * steps_across() + step) * weights_apart() + slots * vector + w);
+                    sums.a = add_quads(sums.a, tw, quads_at(ky * line() + a, step), step);
+                    sums.b = add_quads(sums.b, tw, quads_at(ky * line() + b, step), step);
                 }
             }
             workgroupBarrier();
+            if one_product { continue; }
+            let x = add_images(Pair(sums.a[0], sums.b[0]), slots.x, stage, lane);
+            sums.a[0] = x.a;
+            sums.b[0] = x.b;
+            if !four_directions { continue; }
+            let y = add_images(Pair(sums.a[1], sums.b[1]), slots.y, stage, lane);
+            sums.a[1] = y.a;
+            sums.b[1] = y.b;
+            let z = add_images(Pair(sums.a[2], sums.b[2]), slots.z, stage, lane);
+            sums.a[2] = z.a;
+            sums.b[2] = z.b;
+            let last = add_images(Pair(sums.a[3], sums.b[3]), slots.w, stage, lane);
+            sums.a[3] = last.a;
+            sums.b[3] = last.b;
         }
     }
     store_directions(item, items, direction, oc, at_a, sums.a);

@@ -2,6 +2,9 @@
 // tdb = sum unroute(tdp).
 #import conv
 #import outer
+#workgroup
+#import quads
+#end
 #subgroup
 #import rows
 #import tile
@@ -11,7 +14,7 @@
 #end
 
 #workgroup
-@group(0) @binding(0) var<storage, read> images: array<vec4<f32>>; // (1 + K, N, H + K - 1, W + K - 1, IC4): x, then tx, bordered
+@group(0) @binding(0) var<storage, read> images: array<vec4<f32>>; // (1 + K, N, H + K - 1, W + K - 1, Q): x, then tx
 #end
 #subgroup
 @group(0) @binding(0) var<storage, read> images: array<f32>; // (1 + K, N, IC, H + K - 1, W + K - 1): x, then tx, bordered
@@ -31,16 +34,20 @@ fn store_bias(part: u32, oc: u32, sum: f32) {
 
 #workgroup
 override four_directions: bool = false; // of a lane; otherwise it has one
-override many_columns: bool = false;    // a lane has four times four of them; otherwise four
 
-// Of a cell of the workgroup's output channel each: where its routed pixel lies, in vectors of four input channels, or
-// DEAD_CELL; the adjoint; its tangents in the lane's directions.
-const DEAD_CELL: u32 = 0xffffffffu;
+// The live cells among 64 of the workgroup's output channel, one after the other: where the routed pixel lies, in quads; the
+// adjoint; its tangents in the lane's directions. The rest are zeros.
 var<workgroup> routed: array<u32, 64>;
 var<workgroup> adjoints: array<f32, 64>;
-var<workgroup> tangents: array<vec4<f32>, 64>;
+var<workgroup> tangents: array<f32, 64>;
+var<workgroup> four_tangents: array<vec4<f32>, 64>;
+// A bit for each of the 64.
+var<workgroup> live_cells: array<atomic<u32>, 2>;
 
-// Sums of four times four columns, a row for each direction.
+// Cells that a lane takes at a time, so that their pixels are loaded together.
+const TOGETHER: u32 = 4u;
+
+// Sums of four quads of columns, a row for each direction.
 struct Sums {
     a: mat4x4<f32>,
     b: mat4x4<f32>,
@@ -48,29 +55,32 @@ struct Sums {
     d: mat4x4<f32>,
 }
 
-fn fours() -> u32 {
-    return (layer.in_channels + 3u) / 4u;
+// Quads of columns (ky, kx, q).
+fn columns() -> u32 {
+    return kernel() * steps_across() * quads();
 }
 
-// Where the four columns (ky, kx, ic4) lie from a pixel; past the last ones, those.
-fn reach_of(four: u32) -> u32 {
-    let tap = min(four / fours(), kernel() * kernel() - 1u);
-    return (tap / kernel() * bordered_width() + tap % kernel()) * fours() + four % fours();
+// Where a quad of columns lies from a pixel; past the last one, that.
+fn reach_of(column: u32) -> u32 {
+    let step = min(column, columns() - 1u) / quads();
+    return (step / steps_across() * bordered_width() + tap_of(step % steps_across())) * quads() + column % quads();
 }
 
-// Where half of the lanes have all columns, each half takes every other cell, and has partial sums of its own.
-fn halves() -> u32 {
-    return select(1u, 2u, !many_columns && fours() * kernel() * kernel() <= 32u);
+// Lanes that share the columns, four quads each; if there are more than they need, others take other cells.
+fn lanes() -> u32 {
+    var lanes = 1u;
+    while lanes < 64u && 4u * lanes < columns() { lanes *= 2u; }
+    return lanes;
 }
 
-fn four_tangents(at: vec4<u32>) -> vec4<f32> {
+fn tangents_at(at: vec4<u32>) -> vec4<f32> {
     if four_directions { return vec4(tdp[at.x], tdp[at.y], tdp[at.z], tdp[at.w]); }
     return vec4(tdp[at.x], 0.0, 0.0, 0.0);
 }
 
-fn add_tangents(sums: mat4x4<f32>, tangents: vec4<f32>, columns: vec4<f32>) -> mat4x4<f32> {
-    if four_directions { return add_outer(sums, tangents, columns); }
-    return mat4x4<f32>(fma(vec4(tangents.x), columns, sums[0]), sums[1], sums[2], sums[3]);
+fn add_tangents(sums: mat4x4<f32>, cell: u32, columns: vec4<f32>) -> mat4x4<f32> {
+    if four_directions { return add_outer(sums, four_tangents[cell], columns); }
+    return mat4x4<f32>(fma(vec4(tangents[cell]), columns, sums[0]), sums[1], sums[2], sums[3]);
 }
 
 // The adjoint's products with the images of each direction.
@@ -85,32 +95,41 @@ fn add_images(sums: mat4x4<f32>, adjoint: f32, at: vec4<u32>) -> mat4x4<f32> {
     );
 }
 
-fn store_four(part: u32, oc: u32, four: u32, sums: vec4<f32>) {
-    let taps = kernel() * kernel();
-    let tap = four / fours();
-    let ic = four % fours() * 4u;
-    if tap >= taps { return; }
-    store(part, oc, ic, tap, sums.x);
-    store(part, oc, ic + 1u, tap, sums.y);
-    store(part, oc, ic + 2u, tap, sums.z);
-    store(part, oc, ic + 3u, tap, sums.w);
-}
-
-fn store(part: u32, oc: u32, ic: u32, tap: u32, sum: f32) {
-    if ic >= layer.in_channels { return; }
+fn store(part: u32, oc: u32, column: u32, within: u32, sum: f32) {
+    let step = column / quads();
+    let kx = tap_of(step % steps_across()) + select(0u, within, few_channels);
+    let ic = select(column % quads() * 4u + within, column % quads(), few_channels);
+    if kx >= kernel() || ic >= layer.in_channels { return; }
     let taps = kernel() * kernel();
     let each = layer.out_channels * (layer.in_channels * taps + 1u);
+    let tap = step / steps_across() * kernel() + kx;
     partials[part * each + (oc * layer.in_channels + ic) * taps + tap] = sum;
 }
 
-fn store_directions(part: u32, direction: u32, oc: u32, four: u32, sums: mat4x4<f32>) {
-    store_four(part, oc, four, sums[0]);
-    if four_directions && direction + 1u < layer.directions { store_four(part + 1u, oc, four, sums[1]); }
-    if four_directions && direction + 2u < layer.directions { store_four(part + 2u, oc, four, sums[2]); }
-    if four_directions && direction + 3u < layer.directions { store_four(part + 3u, oc, four, sums[3]); }
+// Stores what all lanes with these columns have.
+fn store_quad(part: u32, oc: u32, lane: u32, column: u32, sums: vec4<f32>) {
+    var total = sums;
+    if lanes() < 64u {
+        workgroupBarrier();
+        four_tangents[lane] = sums;
+        workgroupBarrier();
+        for (var other = lane % lanes() + lanes(); other < 64u; other += lanes()) { total += four_tangents[other]; }
+    }
+    if lane >= lanes() || column >= columns() { return; }
+    store(part, oc, column, 0u, total.x);
+    store(part, oc, column, 1u, total.y);
+    store(part, oc, column, 2u, total.z);
+    store(part, oc, column, 3u, total.w);
 }
 
-// A workgroup has an output channel, a lane columns (ky, kx, ic) of it; z is the pair of slice and group of directions. At the
+fn store_directions(part: u32, direction: u32, oc: u32, lane: u32, column: u32, sums: mat4x4<f32>) {
+    store_quad(part, oc, lane, column, sums[0]);
+    if four_directions && direction + 1u < layer.directions { store_quad(part + 1u, oc, lane, column, sums[1]); }
+    if four_directions && direction + 2u < layer.directions { store_quad(part + 2u, oc, lane, column, sums[2]); }
+    if four_directions && direction + 3u < layer.directions { store_quad(part + 3u, oc, lane, column, sums[3]); }
+}
+
+// A workgroup has an output channel, a lane quads of its columns; z is the pair of slice and group of directions. At the
 // one position where a cell was routed, its adjoint meets the pixels at all taps; dead cells are passed by.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -122,16 +141,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let slice = (layer.base + group.z) / groups;
     let directions = min(direction + vec4(0u, 1u, 2u, 3u), vec4(layer.directions - 1u));
     let outputs = (layer.first + directions) * layer.samples * layer.out_channels * ph * pw;
-    let inputs = (1u + directions) * layer.samples * bordered_len() * fours();
-    let parts = halves();
-    let half = lane / (64u / parts);
-    let four = group.x * select(64u, 256u, many_columns) + lane % (64u / parts);
-    let reach = vec4(reach_of(four), reach_of(four + 64u), reach_of(four + 128u), reach_of(four + 192u));
+    let inputs = (1u + directions) * layer.samples * bordered_len() * quads();
+    let lanes = lanes();
+    let parts = 64u / lanes;
+    let column = group.x * 256u + lane % lanes;
+    let own = column + vec4(0u, 1u, 2u, 3u) * lanes;
+    let reach = vec4(reach_of(own.x), reach_of(own.y), reach_of(own.z), reach_of(own.w));
+    // One direction's images are reached from the pixel too, which spares an addition for each load.
+    let reach_images = reach + select(inputs.x, 0u, four_directions);
+    let more = select(vec4(0u), inputs, four_directions);
     var sums = Sums();
 
     let begin = slice * layer.slice * pw;
     let end = min((slice + 1u) * layer.slice, layer.samples * ph) * pw;
     var live = vec4(0.0);
+    if lane < 2u { atomicStore(&live_cells[lane], 0u); }
+    workgroupBarrier();
     for (var first = begin; first < end; first += 64u) {
         let cell = min(first + lane, end - 1u);
         let n = cell / (ph * pw);
@@ -140,49 +165,61 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let y = 2u * (cell / pw % ph) + code / 2u;
         let pixel = n * bordered_len() + y * bordered_width() + 2u * (cell % pw) + code % 2u;
         let is_live = code < DEAD && first + lane < end;
-        let tangent = select(vec4(0.0), four_tangents(outputs + at), is_live);
-        live += tangent;
-        routed[lane] = select(DEAD_CELL, pixel * fours(), is_live);
-        tangents[lane] = tangent;
-        if !one_product { adjoints[lane] = dp[at]; }
+        let bit = lane % 32u;
+        if is_live { atomicOr(&live_cells[lane / 32u], 1u << bit); }
         workgroupBarrier();
-        for (var i = half; i < min(64u, end - first); i += parts) {
-            let pixel_at = routed[i];
-            if pixel_at == DEAD_CELL { continue; }
-            let at = pixel_at + reach;
-            sums.a = add_tangents(sums.a, tangents[i], images[at.x]);
-            if many_columns {
-                sums.b = add_tangents(sums.b, tangents[i], images[at.y]);
-                sums.c = add_tangents(sums.c, tangents[i], images[at.z]);
-                sums.d = add_tangents(sums.d, tangents[i], images[at.w]);
-            }
-            if one_product { continue; }
-            sums.a = add_images(sums.a, adjoints[i], inputs + at.x);
-            if many_columns {
-                sums.b = add_images(sums.b, adjoints[i], inputs + at.y);
-                sums.c = add_images(sums.c, adjoints[i], inputs + at.z);
-                sums.d = add_images(sums.d, adjoints[i], inputs + at.w);
+        let low = atomicLoad(&live_cells[0]);
+        let high = atomicLoad(&live_cells[1]);
+        let count = countOneBits(low) + countOneBits(high);
+        let own_half = select(low, high, lane >= 32u);
+        let before = countOneBits(own_half & ((1u << bit) - 1u)) + select(0u, countOneBits(low), lane >= 32u);
+        if lane >= count {
+            routed[lane] = 0u;
+            adjoints[lane] = 0.0;
+            tangents[lane] = 0.0;
+            if four_directions { four_tangents[lane] = vec4(0.0); }
+        }
+        if is_live {
+            let tangent = tangents_at(outputs + at);
+            live += tangent;
+            routed[before] = pixel * quads();
+            if four_directions { four_tangents[before] = tangent; } else { tangents[before] = tangent.x; }
+            if !one_product { adjoints[before] = dp[at]; }
+        }
+        workgroupBarrier();
+        if lane < 2u { atomicStore(&live_cells[lane], 0u); }
+        for (var cells = lane / lanes; cells * TOGETHER < count; cells += parts) {
+            for (var i = 0u; i < TOGETHER; i++) {
+                let cell = cells * TOGETHER + i;
+                let at = routed[cell] + reach;
+                let pixels = mat4x4<f32>(images[at.x], images[at.y], images[at.z], images[at.w]);
+                sums.a = add_tangents(sums.a, cell, pixels[0]);
+                sums.b = add_tangents(sums.b, cell, pixels[1]);
+                sums.c = add_tangents(sums.c, cell, pixels[2]);
+                sums.d = add_tangents(sums.d, cell, pixels[3]);
+                if one_product { continue; }
+                let start = routed[cell] + reach_images;
+                sums.a = add_images(sums.a, adjoints[cell], more + start.x);
+                sums.b = add_images(sums.b, adjoints[cell], more + start.y);
+                sums.c = add_images(sums.c, adjoints[cell], more + start.z);
+                sums.d = add_images(sums.d, adjoints[cell], more + start.w);
             }
         }
         workgroupBarrier();
     }
 
-    let part = (slice * parts + half) * layer.directions + direction;
-    store_directions(part, direction, group.y, four, sums.a);
-    if many_columns {
-        store_directions(part, direction, group.y, four + 64u, sums.b);
-        store_directions(part, direction, group.y, four + 128u, sums.c);
-        store_directions(part, direction, group.y, four + 192u, sums.d);
-    }
-    if group.x > 0u { return; }
-    tangents[lane] = live;
+    let part = slice * layer.directions + direction;
+    store_directions(part, direction, group.y, lane, own.x, sums.a);
+    store_directions(part, direction, group.y, lane, own.y, sums.b);
+    store_directions(part, direction, group.y, lane, own.z, sums.c);
+    store_directions(part, direction, group.y, lane, own.w, sums.d);
     workgroupBarrier();
-    let own = lane % (64u / parts);
-    if own < together && direction + own < layer.directions {
-        // By the first half of the lanes for all.
+    four_tangents[lane] = live;
+    workgroupBarrier();
+    if group.x == 0u && lane < together && direction + lane < layer.directions {
         var bias = 0.0;
-        for (var i = 0u; half == 0u && i < 64u; i++) { bias += tangents[i][own]; }
-        store_bias(part + own, group.y, bias);
+        for (var i = 0u; i < 64u; i++) { bias += four_tangents[i][lane]; }
+        store_bias(part + lane, group.y, bias);
     }
 }
 #end

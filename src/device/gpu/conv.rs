@@ -115,28 +115,45 @@ fn bordered_len(c: &Conv, samples: usize) -> usize {
     samples * c.in_channels * (c.height + c.kernel - 1) * (c.width + c.kernel - 1)
 }
 
+/// Whether there are so few input channels that quads are of pixels: shaders/lib/quads.wgsl.
+fn few_channels(c: &Conv) -> bool {
+    c.in_channels < 3
+}
+
+/// Quads of a pixel.
+fn quads(c: &Conv) -> usize {
+    if few_channels(c) { c.in_channels } else { c.in_channels.div_ceil(4) }
+}
+
+/// Scalars of the bordered images of one direction, or of the primal.
+fn images_len(c: &Conv, samples: usize, in_quads: bool) -> usize {
+    let len = bordered_len(c, samples);
+    if in_quads { 4 * len / c.in_channels * quads(c) } else { len }
+}
+
 /// Windows of 2x2 input pixels; an odd last row or column makes windows too.
 fn windows(c: &Conv, samples: usize) -> usize {
     samples * c.height.div_ceil(2) * c.width.div_ceil(2)
 }
 
 /// Copies the images with borders: those of the primal, and the tangents of a group of directions if there are any.
-fn border(gpu: &GpuDevice, c: &Conv, params: &Params, x: &Buffer, tx: Option<&Buffer>, last: bool, to: &Storage) {
+fn border(gpu: &GpuDevice, c: &Conv, params: &Params, x: &Buffer, tx: Option<&Buffer>, in_quads: bool, to: &Storage) {
     let slots = 1 + tx.map_or(0, |_| params.directions as usize);
     let len = bordered_len(c, params.samples as usize);
+    let columns = if in_quads { len / c.in_channels * quads(c) } else { len };
     let rows = c.height + c.kernel - 1;
     assert!(rows <= MAX_TRIPS, "images are too high for the GPU kernels: {c:?}");
     // A software adapter divides lane by lane, which all rows of a column share there.
     let rows_each = if gpu.sharing() == Sharing::Workgroup { 4 } else { rows };
     gpu.queue.dispatch(Dispatch {
         kernel: Kernel::Border,
-        variant: Variant { channels_last: last, ..Variant::default() },
+        variant: Variant { in_quads, few_channels: in_quads && few_channels(c), ..Variant::default() },
         layer: (c.input_len(), c.output_len()),
         params: bytes_of(&Params { slice: to_u32(rows_each), ..*params }),
         buffers: &[&x.raw, &tx.unwrap_or(x).raw, to],
-        grid: flat(len / rows * rows.div_ceil(rows_each), slots),
+        grid: flat(columns / rows * rows.div_ceil(rows_each), slots),
         work: 0,
-        bytes: (8 * slots * len) as u64,
+        bytes: (4 * slots * (len + images_len(c, params.samples as usize, in_quads))) as u64,
     });
 }
 
@@ -239,18 +256,22 @@ pub(super) fn tangent(gpu: &GpuDevice, c: &Conv, call: ConvTangent<'_, GpuDevice
     call.route.holds("route", outputs);
     call.tp.holds("tp", call.directions * outputs);
     let products = 1 + usize::from(call.tx.is_some());
-    let order = Order::outputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
-    let len = bordered_len(c, call.samples);
+    let routed = gpu.sharing() == Sharing::Workgroup;
+    let order = if routed {
+        Order::quads(c.out_channels, c.in_channels, c.kernel, few_channels(c))
+    } else {
+        Order::outputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel)
+    };
+    let len = images_len(c, call.samples, routed);
     for directions in gpu.groups(call.directions, len.max(order.len())) {
         let params = params(c, call.samples, &directions);
         let images = gpu.queue.scratch(Scratch::Packed, (1 + call.tx.map_or(0, |_| directions.len())) * len);
         let packed = gpu.queue.scratch(Scratch::Second, (1 + directions.len()) * order.len());
-        border(gpu, c, &params, call.x, call.tx, false, &images);
+        border(gpu, c, &params, call.x, call.tx, routed, &images);
         order.pack(gpu, weights(c, call.theta, call.vectors, &directions), directions.len(), &packed);
-        let routed = gpu.sharing() == Sharing::Workgroup;
         let run = Run {
             kernel: Kernel::ConvTangent,
-            variant: variant(gpu, c, directions.len(), call.tx.is_none()),
+            variant: in_quads(gpu, c, variant(gpu, c, directions.len(), call.tx.is_none())),
             params,
             buffers: &[&call.vectors.raw, &packed, &images, &call.route.raw, &call.tp.raw],
             layer: (c.input_len(), c.output_len()),
@@ -322,16 +343,14 @@ impl Adjoint<'_> {
     fn weights(&self, gpu: &GpuDevice, c: &Conv, tx: Option<&Buffer>, to: &Buffer, accumulate: bool) {
         let outputs = self.outputs(c);
         let products = 1 + usize::from(tx.is_some());
-        // Lanes of a GPU have the same pixel in neighbouring channels.
-        let last = gpu.sharing() == Sharing::Workgroup;
-        let padded = if last { c.in_channels.next_multiple_of(4) } else { c.in_channels };
-        let len = bordered_len(c, self.samples) / c.in_channels * padded;
+        let in_quads = gpu.sharing() == Sharing::Workgroup;
+        let len = images_len(c, self.samples, in_quads);
         for directions in gpu.groups(self.directions, len) {
             let split = Split::new(gpu, c, self.samples, directions.len(), tx.is_none());
             let params = Params { slice: to_u32(split.slice), ..params(c, self.samples, &directions) };
             let images = gpu.queue.scratch(Scratch::Packed, (1 + tx.map_or(0, |_| directions.len())) * len);
             let partials = split.partials.scratch(gpu);
-            border(gpu, c, &params, self.x, tx, last, &images);
+            border(gpu, c, &params, self.x, tx, in_quads, &images);
             let run = Run {
                 kernel: Kernel::ConvTangentBackwardWeights,
                 variant: split.variant,
@@ -394,6 +413,11 @@ fn variant(gpu: &GpuDevice, c: &Conv, directions: usize, one_product: bool) -> V
         },
         Sharing::Subgroup => Variant { one_product, ..Variant::default() },
     }
+}
+
+/// The variant for images in quads, which GPUs have.
+fn in_quads(gpu: &GpuDevice, c: &Conv, variant: Variant) -> Variant {
+    Variant { few_channels: gpu.sharing() == Sharing::Workgroup && few_channels(c), ..variant }
 }
 
 /// Positions of a window that the kernels compute: all four, or the routed one.
@@ -466,25 +490,23 @@ struct Split {
 impl Split {
     fn new(gpu: &GpuDevice, c: &Conv, samples: usize, directions: usize, one_product: bool) -> Self {
         let columns = c.patch_len();
-        let (variant, tiles, halves, trips) = match gpu.sharing() {
+        let (variant, tiles, trips) = match gpu.sharing() {
             Sharing::Workgroup => {
-                let fours = c.in_channels.div_ceil(4) * c.kernel * c.kernel;
-                let many_columns = fours > WORKGROUP;
-                let fours_each = if many_columns { 4 } else { 1 };
-                let variant = Variant { many_columns, ..variant(gpu, c, directions, one_product) };
-                let tiles = [fours.div_ceil(fours_each * WORKGROUP), c.out_channels];
-                let halves = if fours <= WORKGROUP / 2 { 2 } else { 1 };
-                (variant, tiles, halves, 1 + 2 * c.pooled_width())
+                let across = if few_channels(c) { c.kernel.div_ceil(4) } else { c.kernel };
+                let variant = in_quads(gpu, c, variant(gpu, c, directions, one_product));
+                // Four quads of columns a lane.
+                let tiles = [(quads(c) * c.kernel * across).div_ceil(4 * WORKGROUP), c.out_channels];
+                (variant, tiles, 1 + 2 * c.pooled_width())
             }
             Sharing::Subgroup => {
                 let variant = variant(gpu, c, directions, one_product);
                 // The kernel walks a pooled row twice.
-                (variant, gpu.tiling().cover(c.out_channels, columns), 1, 1 + 5 * c.pooled_width())
+                (variant, gpu.tiling().cover(c.out_channels, columns), 1 + 5 * c.pooled_width())
             }
         };
         let groups = groups_of(directions, variant);
         let (slice, slices) = gpu.tiling().slices(samples * c.pooled_height(), trips, tiles[0] * tiles[1] * groups);
-        let partials = Partials { slices: slices * halves, directions, len: c.weight_len() + c.out_channels };
+        let partials = Partials { slices, directions, len: c.weight_len() + c.out_channels };
         Self { slice, tiles, parts: slices * groups, variant, partials }
     }
 

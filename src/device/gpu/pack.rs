@@ -21,6 +21,9 @@ pub(super) struct Params {
     outer_step: u32,
     inner_step: u32,
     taps: u32,
+    packed_taps: u32,
+    outer_each: u32,
+    tap_each: u32,
     one_offset: u32,
     many_offset: u32,
     pitch: u32,
@@ -46,6 +49,9 @@ pub(super) struct Order {
     outer_step: usize,
     inner_step: usize,
     taps: usize,
+    packed_taps: usize,
+    outer_each: usize,
+    tap_each: usize,
 }
 
 impl Order {
@@ -69,6 +75,9 @@ impl Order {
             outer_step: 1,
             inner_step: columns,
             taps: 1,
+            packed_taps: 1,
+            outer_each: 1,
+            tap_each: 1,
         }
     }
 
@@ -82,6 +91,30 @@ impl Order {
             outer_step: taps,
             inner_step: inputs * taps,
             taps,
+            packed_taps: taps,
+            outer_each: 1,
+            tap_each: 1,
+        }
+    }
+
+    /// A weight (B, A, K, K) as (A4, K, K, B16, 4), with quads of inputs, or with few inputs as (A, K, K4, B16, 4), with quads of
+    /// a row's taps.
+    pub fn quads(outputs: usize, inputs: usize, kernel: usize, few_inputs: bool) -> Self {
+        let last = Self::outputs_last(outputs, inputs, kernel * kernel);
+        let last = Self { padded_inner: 4 * last.padded_inner, ..last };
+        if few_inputs {
+            let rows = inputs * kernel;
+            Self {
+                outer: rows,
+                padded_outer: rows,
+                outer_step: kernel,
+                taps: kernel,
+                packed_taps: kernel.div_ceil(4),
+                tap_each: 4,
+                ..last
+            }
+        } else {
+            Self { padded_outer: inputs.div_ceil(4), outer_each: 4, ..last }
         }
     }
 
@@ -95,12 +128,15 @@ impl Order {
             outer_step: inputs * taps,
             inner_step: taps,
             taps,
+            packed_taps: taps,
+            outer_each: 1,
+            tap_each: 1,
         }
     }
 
     /// Scalars of one copy.
     pub fn len(&self) -> usize {
-        self.padded_outer * self.taps * self.padded_inner
+        self.padded_outer * self.packed_taps * self.padded_inner
     }
 
     /// Packs the primal's operand and those of the first `directions`.
@@ -113,6 +149,9 @@ impl Order {
             outer_step: to_u32(self.outer_step),
             inner_step: to_u32(self.inner_step),
             taps: to_u32(self.taps),
+            packed_taps: to_u32(self.packed_taps),
+            outer_each: to_u32(self.outer_each),
+            tap_each: to_u32(self.tap_each),
             one_offset: to_u32(from.one_offset),
             many_offset: to_u32(from.many_offset),
             pitch: to_u32(from.pitch),
@@ -123,7 +162,7 @@ impl Order {
             layer: (0, 0),
             params: bytes_of(&params),
             buffers: &[from.one, from.many, to],
-            grid: flat((self.padded_outer * self.taps).div_ceil(ROWS_EACH) * self.padded_inner, 1 + directions),
+            grid: flat((self.padded_outer * self.packed_taps).div_ceil(ROWS_EACH) * self.padded_inner, 1 + directions),
             work: 0,
             bytes: (8 * (1 + directions) * self.len()) as u64,
         });

@@ -81,6 +81,7 @@ pub const SNIPPETS: &[(&str, &str)] = &[
     ("loss", include_str!("../../../shaders/lib/loss.wgsl")),
     ("outer", include_str!("../../../shaders/lib/outer.wgsl")),
     ("panels", include_str!("../../../shaders/lib/panels.wgsl")),
+    ("quads", include_str!("../../../shaders/lib/quads.wgsl")),
     ("routed", include_str!("../../../shaders/lib/routed.wgsl")),
     ("rows", include_str!("../../../shaders/lib/rows.wgsl")),
     ("rows_subgroup", include_str!("../../../shaders/lib/rows_subgroup.wgsl")),
@@ -100,10 +101,10 @@ pub struct Variant {
     pub one_product: bool,
     /// A lane has four directions instead of one.
     pub four_directions: bool,
-    /// A lane has sixteen columns instead of four.
-    pub many_columns: bool,
-    /// Images have their channels last.
-    pub channels_last: bool,
+    /// Images are in quads.
+    pub in_quads: bool,
+    /// Quads are of neighbouring pixels, or of taps, in one of few channels, and not of four channels.
+    pub few_channels: bool,
     /// The size of a conv block's kernel, so that its loops are unrolled; zero if the kernel is to read it.
     pub kernel_size: u32,
 }
@@ -116,10 +117,10 @@ impl Variant {
         let mut all = Vec::new();
         for &one_product in choices("one_product") {
             for &four_directions in choices("four_directions") {
-                for &many_columns in choices("many_columns") {
-                    for &channels_last in choices("channels_last") {
+                for &in_quads in choices("in_quads") {
+                    for &few_channels in choices("few_channels") {
                         let kernel_size = if has("kernel_size") { 5 } else { 0 };
-                        all.push(Self { one_product, four_directions, many_columns, channels_last, kernel_size });
+                        all.push(Self { one_product, four_directions, in_quads, few_channels, kernel_size });
                     }
                 }
             }
@@ -132,8 +133,8 @@ impl Variant {
         let all = [
             ("one_product", u32::from(self.one_product)),
             ("four_directions", u32::from(self.four_directions)),
-            ("many_columns", u32::from(self.many_columns)),
-            ("channels_last", u32::from(self.channels_last)),
+            ("in_quads", u32::from(self.in_quads)),
+            ("few_channels", u32::from(self.few_channels)),
             ("kernel_size", self.kernel_size),
         ];
         all.into_iter().filter(|&(_, value)| value > 0).map(|(name, value)| (name, f64::from(value)))
