@@ -111,11 +111,7 @@ fn compile_all<'a>(family: &str, kernels: impl Iterator<Item = &'a KernelSpec>, 
         println!(
             "| {}{}{} | {} | {} | {spilled} | {subgroups} | {} | {:.0}% | {} |",
             kernel.name,
-            variant
-                .constants()
-                .filter(|(name, _)| *name != "kernel_size")
-                .map(|(name, _)| format!(", {}", name.replace('_', " ")))
-                .collect::<String>(),
+            variant.choices().map(|name| format!(", {}", name.replace('_', " "))).collect::<String>(),
             if hot { " *" } else { "" },
             program.statistic("VGPRs"),
             program.statistic("SGPRs"),

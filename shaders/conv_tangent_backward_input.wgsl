@@ -38,17 +38,40 @@ fn directions_at(direction: u32) -> vec4<u32> {
     return (layer.first + min(direction + vec4(0u, 1u, 2u, 3u), vec4(layer.directions - 1u))) * each;
 }
 
+// Of the lane's directions, or of the one.
+fn adjoints_at(tangents: bool, at: vec4<u32>, own: u32) -> vec4<f32> {
+    if !tangents { return vec4(dp[own]); }
+    if !four_directions { return vec4(tdp[at.x]); }
+    return vec4(tdp[at.x], tdp[at.y], tdp[at.z], tdp[at.w]);
+}
+
+fn store_adjoints(cell: u32, own: vec4<f32>) {
+    if !four_directions {
+        adjoints[cell] = own.x;
+        return;
+    }
+    adjoints[4u * cell] = own.x;
+    adjoints[4u * cell + 1u] = own.y;
+    adjoints[4u * cell + 2u] = own.z;
+    adjoints[4u * cell + 3u] = own.w;
+}
+
+fn adjoint(cell: u32, direction: u32) -> f32 {
+    return adjoints[select(cell, 4u * cell + direction, four_directions)];
+}
+
 // Adds the adjoint's products with the tangent weights of a direction.
 fn add_adjoint(sums: mat4x4<f32>, slot: u32, four: u32, lane: u32, place: Place) -> mat4x4<f32> {
     var added = sums;
-    for (var begin = 0u; begin < layer.out_channels; begin += staged_channels()) {
+    for (var begin = 0u; begin < layer.out_channels; begin += staged_channels) {
         stage_taps(slot, begin, four, lane);
-        let end = min(begin + staged_channels(), layer.out_channels);
-        for (var oc = begin; oc < end; oc++) {
-            for (var i = 0u; i < cells_reached(); i++) {
-                let cell = cell_reached(i, oc, place);
-                let taps = routed_taps(cell, oc - begin);
-                added = add_taps(added, taps, select(0.0, dp[cell.at], cell.live));
+        stage_cells(false, vec4(0u), begin, lane);
+        for (var channel = 0u; channel < min(staged_channels, layer.out_channels - begin); channel++) {
+            for (var cy = 0u; cy < reached(); cy++) {
+                let row = channel * staged_cells + row_reached(cy, place);
+                for (var cx = 0u; cx < reached(); cx++) {
+                    added = add_taps(added, taps_reached(row + cx, cy, cx), adjoint(row + cx, 0u));
+                }
             }
         }
         workgroupBarrier();
@@ -60,26 +83,27 @@ fn add_adjoint(sums: mat4x4<f32>, slot: u32, four: u32, lane: u32, place: Place)
 // are wanted and not sixteen; they differ from lane to lane, and four directions share them.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first = layer.base + group.x * 64u + lane;
-    let items = layer.samples * windows_down() * windows_across();
-    let place = place_of(min(first, items - 1u));
+    let first = (layer.base + group.x) * 64u;
+    let place = place_of(first, lane);
     let together = select(1u, 4u, four_directions);
     let direction = group.z * together;
-    let at = directions_at(direction);
+    let directions = directions_at(direction);
     var sums = Sums();
-    clear_taps(lane);
-    for (var begin = 0u; begin < layer.out_channels; begin += staged_channels()) {
+    prepare(first, lane);
+    for (var begin = 0u; begin < layer.out_channels; begin += staged_channels) {
         stage_taps(0u, begin, group.y, lane);
-        let end = min(begin + staged_channels(), layer.out_channels);
-        for (var oc = begin; oc < end; oc++) {
-            for (var i = 0u; i < cells_reached(); i++) {
-                let cell = cell_reached(i, oc, place);
-                let taps = routed_taps(cell, oc - begin);
-                sums.a = add_taps(sums.a, taps, select(0.0, tdp[at.x + cell.at], cell.live));
-                if four_directions {
-                    sums.b = add_taps(sums.b, taps, select(0.0, tdp[at.y + cell.at], cell.live));
-                    sums.c = add_taps(sums.c, taps, select(0.0, tdp[at.z + cell.at], cell.live));
-                    sums.d = add_taps(sums.d, taps, select(0.0, tdp[at.w + cell.at], cell.live));
+        stage_cells(true, directions, begin, lane);
+        for (var channel = 0u; channel < min(staged_channels, layer.out_channels - begin); channel++) {
+            for (var cy = 0u; cy < reached(); cy++) {
+                let row = channel * staged_cells + row_reached(cy, place);
+                for (var cx = 0u; cx < reached(); cx++) {
+                    let own = taps_reached(row + cx, cy, cx);
+                    sums.a = add_taps(sums.a, own, adjoint(row + cx, 0u));
+                    if four_directions {
+                        sums.b = add_taps(sums.b, own, adjoint(row + cx, 1u));
+                        sums.c = add_taps(sums.c, own, adjoint(row + cx, 2u));
+                        sums.d = add_taps(sums.d, own, adjoint(row + cx, 3u));
+                    }
                 }
             }
         }
@@ -94,12 +118,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             sums.d = add_adjoint(sums.d, slots.w, group.y, lane, place);
         }
     }
-    if first >= items { return; }
-    store_channels(direction, group.y * 4u, first, sums.a);
+    if !place.inside { return; }
+    store_channels(direction, group.y * 4u, place.item, sums.a);
     if four_directions {
-        store_channels(direction + 1u, group.y * 4u, first, sums.b);
-        store_channels(direction + 2u, group.y * 4u, first, sums.c);
-        store_channels(direction + 3u, group.y * 4u, first, sums.d);
+        store_channels(direction + 1u, group.y * 4u, place.item, sums.b);
+        store_channels(direction + 2u, group.y * 4u, place.item, sums.c);
+        store_channels(direction + 3u, group.y * 4u, place.item, sums.d);
     }
 }
 #end

@@ -1,24 +1,35 @@
-// What the pooled cells around a window of 2x2 input pixels hand back to it. Depends on the globals `layer`, `weights`, `route`
-// and `dx`.
+// What the pooled cells around a window of 2x2 input pixels hand back to it. Depends on the globals `layer`, `weights`, `route`,
+// `dp`, `tdp` and `dx`.
 //
 // A cell at an offset of (cy, cx) cells whose position (a, b) is routed reaches pixel (u, v) of the window through the tap
 // (K/2 + u - a - 2 cy, K/2 + v - b - 2 cx), which may lie outside the kernel; there the staged taps have zeros.
-const STAGED: u32 = 512u;
+//
+// A workgroup's 64 windows lie one after the other in rows of windows, of at most 64: wider images have several pieces across. It
+// stages the cells of those rows, and of the rows and columns around them that reach them, for some output channels at a time.
+
+// By the host, which knows what fits: output channels at a time, cells of one, and the lengths of the arrays.
+override staged_channels: u32 = 1u;
+override staged_cells: u32 = 1u;
+override all_taps: u32 = 1u;
+override all_cells: u32 = 1u;
+override all_adjoints: u32 = 1u;
 
 // (staged channels, taps down, a line of taps): four input channels each.
-var<workgroup> staged: array<vec4<f32>, STAGED>;
+var<workgroup> taps: array<vec4<f32>, all_taps>;
+// (staged channels, rows, cells across), and then zeros: the staged tap of a window's first pixel, from that of the last cell; the
+// adjoint in the lane's directions.
+var<workgroup> offsets: array<u32, all_cells>;
+var<workgroup> adjoints: array<f32, all_adjoints>;
+// Where each lies in the first output channel, or NOWHERE.
+var<workgroup> sources: array<u32, staged_cells>;
+const NOWHERE: u32 = 0xffffffffu;
 
+// A window.
 struct Place {
-    y: u32, // in windows, which are cells too but for an odd last row and column
-    x: u32,
-    plane: u32, // the first cell of the sample's first channel
-}
-
-struct Reached {
-    at: u32,
-    code: u32,
-    tap: u32, // staged, that of the window's first pixel if the cell's first position were routed
-    live: bool,
+    item: u32,   // of those that store_row takes
+    inside: bool, // a row of 64 may end past the image
+    y: u32,
+    cell: u32,   // the first staged cell that reaches it
 }
 
 // Taps of the four pixels of a window.
@@ -34,8 +45,9 @@ fn reach() -> u32 {
     return (kernel() / 2u + 1u) / 2u;
 }
 
-fn cells_reached() -> u32 {
-    return (2u * reach() + 1u) * (2u * reach() + 1u);
+// Cells of a row that reach a window.
+fn reached() -> u32 {
+    return 2u * reach() + 1u;
 }
 
 fn taps_down() -> u32 {
@@ -47,57 +59,99 @@ fn taps_line() -> u32 {
     return taps_down() + 3u * (reach() % 2u);
 }
 
-fn staged_channels() -> u32 {
-    return STAGED / (taps_down() * taps_line());
+// Of an output channel.
+fn staged_taps() -> u32 {
+    return taps_down() * taps_line();
 }
 
-fn clear_taps(lane: u32) {
-    for (var i = lane; i < STAGED; i += 64u) { staged[i] = vec4(0.0); }
-    workgroupBarrier();
+// Windows of a row, or of a piece of one.
+fn piece() -> u32 {
+    return min(windows_across(), 64u);
 }
 
-// Loads the taps of some output channels from `begin` on, for a group of four input channels.
-fn stage_taps(slot: u32, begin: u32, four: u32, lane: u32) {
-    let count = kernel() * kernel();
-    let fours = (layer.in_channels + 15u) / 16u * 4u;
-    let channels = min(staged_channels(), layer.out_channels - begin);
-    let zeros = 2u * reach() + 1u - kernel() / 2u;
-    for (var i = lane; i < channels * count; i += 64u) {
-        let channel = i / count;
-        let down = channel * taps_down() + i % count / kernel() + zeros;
-        staged[down * taps_line() + i % kernel() + zeros] =
-            weights[((slot * layer.out_channels + begin) * count + i) * fours + four];
+fn pieces() -> u32 {
+    return (windows_across() + 63u) / 64u;
+}
+
+// Cells of a staged row.
+fn cells_across() -> u32 {
+    return piece() + 2u * reach();
+}
+
+fn place_of(first: u32, lane: u32) -> Place {
+    let row = (first + lane) / piece();
+    let x = (first + lane) % piece();
+    let column = row % pieces() * 64u + x;
+    let down = row / pieces();
+    // In more than one piece the workgroup has one.
+    let staged_row = select(0u, row - first / piece(), pieces() == 1u);
+    let inside = column < windows_across() && down < layer.samples * windows_down();
+    return Place(down * windows_across() + column, inside, down % windows_down(), staged_row * cells_across() + x);
+}
+
+// What does not change from channel to channel: zeros between the taps, and where the cells lie.
+fn prepare(first: u32, lane: u32) {
+    for (var i = lane; i < all_taps; i += 64u) { taps[i] = vec4(0.0); }
+    let ph = layer.height / 2u;
+    let pw = layer.width / 2u;
+    for (var i = lane; i < staged_cells; i += 64u) {
+        // Unsigned, so that "left of" and "above" are far past the end.
+        let row = first / piece() + (i / cells_across() - reach()) * pieces();
+        let x = row % pieces() * 64u + i % cells_across() - reach();
+        let y = row / pieces() % windows_down();
+        let sample = row / pieces() / windows_down();
+        let live = i < staged_cells - reached() && sample < layer.samples && y < ph && x < pw;
+        sources[i] = select(NOWHERE, (sample * layer.out_channels * ph + y) * pw + x, live);
     }
     workgroupBarrier();
 }
 
-fn place_of(item: u32) -> Place {
-    let across = windows_across();
-    let down = windows_down();
-    let sample = item / (across * down);
-    let plane = sample * layer.out_channels * (layer.height / 2u) * (layer.width / 2u);
-    return Place(item / across % down, item % across, plane);
+// Loads the taps of the output channels from `begin` on, for a group of four input channels.
+fn stage_taps(slot: u32, begin: u32, four: u32, lane: u32) {
+    let count = kernel() * kernel();
+    let fours = (layer.in_channels + 15u) / 16u * 4u;
+    let channels = min(staged_channels, layer.out_channels - begin);
+    let zeros = 2u * reach() + 1u - kernel() / 2u;
+    for (var i = lane; i < channels * count; i += 64u) {
+        let down = i % count / kernel() + zeros;
+        taps[i / count * staged_taps() + down * taps_line() + i % kernel() + zeros] =
+            weights[((slot * layer.out_channels + begin) * count + i) * fours + four];
+    }
 }
 
-// The cells that reach a window, row by row.
-fn cell_reached(i: u32, oc: u32, place: Place) -> Reached {
-    let ph = layer.height / 2u;
-    let pw = layer.width / 2u;
-    let cy = i / (2u * reach() + 1u);
-    let cx = i % (2u * reach() + 1u);
-    // Unsigned, so that "left of" and "above" are far past the end.
-    let y = place.y + cy - reach();
-    let x = place.x + cx - reach();
-    let at = place.plane + (oc * ph + min(y, ph - 1u)) * pw + min(x, pw - 1u);
-    let code = route[at];
-    let down = 4u * reach() + 1u - 2u * cy;
-    return Reached(at, code & 3u, down * taps_line() + 4u * reach() + 1u - 2u * cx, y < ph && x < pw && code < DEAD);
+// And the cells, whose adjoints are `dp`, or `tdp` from the directions on.
+fn stage_cells(tangents: bool, directions: vec4<u32>, begin: u32, lane: u32) {
+    let cells = (layer.height / 2u) * (layer.width / 2u);
+    let channels = min(staged_channels, layer.out_channels - begin);
+    for (var i = lane; i < staged_cells; i += 64u) {
+        let source = sources[i];
+        for (var channel = 0u; channel < channels; channel++) {
+            let at = source + (begin + channel) * cells;
+            var code = DEAD;
+            if source != NOWHERE { code = route[at]; }
+            let live = code < DEAD;
+            let to = channel * staged_cells + i;
+            let position = select(0u, code / 2u * taps_line() + code % 2u, live);
+            offsets[to] = channel * staged_taps() + taps_line() + 1u - position;
+            var own = vec4(0.0);
+            if live { own = adjoints_at(tangents, directions + at, at); }
+            store_adjoints(to, own);
+        }
+    }
+    workgroupBarrier();
 }
 
-fn routed_taps(cell: Reached, channel: u32) -> Taps {
+// The first staged cell of a row that reaches the window, or zeros if the row is outside the image.
+fn row_reached(cy: u32, place: Place) -> u32 {
+    let inside = place.y + cy - reach() < windows_down();
+    return select(staged_cells - reached(), place.cell + cy * cells_across(), inside);
+}
+
+fn taps_reached(cell: u32, cy: u32, cx: u32) -> Taps {
     let line = taps_line();
-    let at = channel * taps_down() * line + cell.tap - cell.code / 2u * line - cell.code % 2u;
-    return Taps(staged[at], staged[at + 1u], staged[at + line], staged[at + line + 1u]);
+    // From the last cell, whose taps are the first.
+    let at = (4u * reach() - 2u * cy) * line + 4u * reach() - 2u * cx + offsets[cell];
+    return Taps(taps[at], taps[at + 1u], taps[at + line], taps[at + line + 1u]);
 }
 
 fn add_taps(sums: mat4x4<f32>, taps: Taps, adjoint: f32) -> mat4x4<f32> {

@@ -121,7 +121,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("conv_tangent_backward_weights", "routed[before] = pixel", "routed[lane] = pixel"),
     ("conv_tangent_backward_weights", "adjoints[cell], more + start.x", "adjoints[cell], more.xxxx + start.x"),
     ("conv_tangent_backward_input", "weight_rows(vector + w", "weight_rows(w"),
-    ("conv_tangent_backward_input", "tdp[at.x + cell.at]", "tdp[at.y + cell.at]"),
+    ("conv_tangent_backward_input", "vec4(tdp[at.x], tdp[at.y], tdp", "vec4(tdp[at.y], tdp[at.y], tdp"),
     ("conv_tangent_backward_input", "add_adjoint(sums.a, slots.x", "add_adjoint(sums.a, slots.y"),
     ("coupling_weights", "channel, j)]", "0u, j)]"),
     ("coupling_first", "+= total", "= total"),

@@ -4,7 +4,7 @@
 //!
 //! The images are copied with a border of zeros and the weights with their channels last; both are small beside the work.
 
-use super::geometry::{MAX_GROUPS, MAX_TRIPS, TILE_ROWS, WORKGROUP, flat, grid, to_u32};
+use super::geometry::{MAX_GROUPS, MAX_TRIPS, Staging, TILE_ROWS, WORKGROUP, flat, grid, to_u32};
 use super::pack::{Operand, Order};
 use super::partials::{Destination, Partials};
 use super::queue::{Dispatch, Scratch};
@@ -71,7 +71,7 @@ fn params(c: &Conv, samples: usize, directions: &Range<usize>) -> Params {
     }
 }
 
-/// The largest kernel whose taps GPUs stage: `STAGED` in shaders/lib/scatter.wgsl.
+/// The largest kernel whose taps GPUs stage, with the adjoints that they meet in the widest images.
 const MAX_KERNEL: usize = 17;
 
 /// Loop iterations over the channels and taps of an output.
@@ -193,10 +193,14 @@ impl Run<'_> {
         self.cut(gpu, items, 8, |groups| [groups, channels.div_ceil(WORKGROUP), directions]);
     }
 
-    /// One invocation for each of `items`, four of the `channels` and a lane's directions.
-    fn scatter(self, gpu: &GpuDevice, items: usize, channels: usize) {
+    /// One invocation for each window, four of the input channels and a lane's directions. A row of more than 64 windows has a
+    /// whole number of workgroups.
+    fn scatter(self, gpu: &GpuDevice, c: &Conv) {
         let directions = groups_of(self.params.directions as usize, self.variant);
-        self.cut(gpu, items, WORKGROUP, |groups| [groups, channels.div_ceil(4), directions]);
+        let across = c.width.div_ceil(2);
+        let row = if across > WORKGROUP { across.next_multiple_of(WORKGROUP) } else { across };
+        let groups = (self.params.samples as usize * c.height.div_ceil(2) * row).div_ceil(WORKGROUP);
+        self.cut(gpu, groups, 1, |groups| [groups, c.in_channels.div_ceil(4), directions]);
     }
 
     /// A grid for so many groups of `each` of the `len` items, in as many dispatches as the work and the groups need.
@@ -381,9 +385,10 @@ impl Adjoint<'_> {
             // Four taps of each cell that reaches a window, or of each pixel of a window all taps.
             let taps = if routed { 4 * cells_reached(c) } else { 4 * c.kernel * c.kernel };
             let products = 1 + usize::from(self.dp.is_some());
+            let variant = variant(gpu, c, directions.len(), self.dp.is_none());
             let run = Run {
                 kernel: Kernel::ConvTangentBackwardInput,
-                variant: variant(gpu, c, directions.len(), self.dp.is_none()),
+                variant: if routed { staged(c, variant) } else { variant },
                 params: params(c, self.samples, &directions),
                 buffers: &[&packed, &self.route.raw, &self.dp.unwrap_or(self.tdp).raw, &self.tdp.raw, &to.raw],
                 layer: (c.input_len(), c.output_len()),
@@ -393,7 +398,7 @@ impl Adjoint<'_> {
                     + directions.len() * self.samples * c.input_len(),
             };
             if routed {
-                run.scatter(gpu, items, c.in_channels);
+                run.scatter(gpu, c);
             } else {
                 run.each(gpu, items, c.in_channels);
             }
@@ -420,12 +425,20 @@ fn in_quads(gpu: &GpuDevice, c: &Conv, variant: Variant) -> Variant {
     Variant { few_channels: gpu.sharing() == Sharing::Workgroup && few_channels(c), ..variant }
 }
 
+/// The variant that stages adjoints; of one direction, if four's do not fit.
+fn staged(c: &Conv, variant: Variant) -> Variant {
+    let across = c.width.div_ceil(2);
+    let four = Staging::new(c.kernel, across, true).filter(|_| variant.four_directions);
+    let staging = four.or_else(|| Staging::new(c.kernel, across, false)).expect("a kernel that `check` lets pass");
+    Variant { four_directions: four.is_some(), staging, ..variant }
+}
+
 /// Positions of a window that the kernels compute: all four, or the routed one.
 fn positions(gpu: &GpuDevice) -> usize {
     if gpu.sharing() == Sharing::Workgroup { 1 } else { 4 }
 }
 
-/// Pooled cells that reach a window of 2x2 input pixels; `cells_reached` in shaders/lib/scatter.wgsl.
+/// Pooled cells that reach a window of 2x2 input pixels: the square of `reached` in shaders/lib/scatter.wgsl.
 fn cells_reached(c: &Conv) -> usize {
     (2 * (c.kernel / 2).div_ceil(2) + 1).pow(2)
 }

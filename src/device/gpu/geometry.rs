@@ -113,9 +113,62 @@ pub(super) fn ranges(len: usize) -> impl Iterator<Item = Range<usize>> {
     (0..len).step_by(MAX_TRIPS).map(move |start| start..(start + MAX_TRIPS).min(len))
 }
 
+/// What a workgroup of the kernel of a conv block's input adjoint stages at a time; shaders/lib/scatter.wgsl.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Staging {
+    /// Output channels.
+    pub channels: u32,
+    /// Pooled cells of one, those that reach the workgroup's windows, and zeros.
+    pub cells: u32,
+    /// Taps of all, with the zeros around them, in fours of input channels.
+    pub all_taps: u32,
+    /// Cells of all.
+    pub all_cells: u32,
+    /// Adjoints of all in a lane's directions.
+    pub all_adjoints: u32,
+}
+
+impl Staging {
+    /// Of workgroup memory: with no more, eight subgroups of 32 lanes share a SIMD of an AMD GPU.
+    const BYTES: usize = 8 << 10;
+    /// What every adapter has.
+    const MAX_BYTES: usize = 16 << 10;
+
+    /// For kernels of a size over rows of so many windows, if one channel fits.
+    pub fn new(kernel: usize, windows_across: usize, four_directions: bool) -> Option<Self> {
+        let reach = (kernel / 2).div_ceil(2);
+        let down = 4 * reach + 3;
+        let taps = down * (down + 3 * (reach % 2));
+        let piece = windows_across.min(WORKGROUP);
+        // Of windows; a workgroup may begin and end within one.
+        let rows =
+            if WORKGROUP.is_multiple_of(piece) { WORKGROUP / piece } else { (piece + WORKGROUP - 2) / piece + 1 };
+        let cells = (rows + 2 * reach) * (piece + 2 * reach) + 2 * reach + 1;
+        let together = if four_directions { 4 } else { 1 };
+        let (shared, each) = (4 * cells, 16 * taps + 4 * (1 + together) * cells);
+        if shared + each > Self::MAX_BYTES {
+            return None;
+        }
+        let channels = (Self::BYTES.saturating_sub(shared) / each).max(1);
+        let all = [taps, cells, together * cells].map(|len| to_u32(channels * len));
+        let [all_taps, all_cells, all_adjoints] = all;
+        Some(Self { channels: to_u32(channels), cells: to_u32(cells), all_taps, all_cells, all_adjoints })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_channel_of_every_kernel_is_staged_over_images_of_any_width() {
+        for kernel in (1..=17).step_by(2) {
+            assert!((1..=200).all(|across| Staging::new(kernel, across, false).is_some()), "{kernel}");
+        }
+        // A LeNet's second block: rows of nine cells, of ten rows of windows and one on each side.
+        let staging = Staging::new(5, 7, true).unwrap();
+        assert_eq!((staging.cells, staging.channels), (12 * 9 + 3, 2));
+    }
 
     #[test]
     fn large_grids_fold_into_rows() {

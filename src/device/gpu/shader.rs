@@ -1,5 +1,6 @@
 //! The table of kernels: WGSL source, bindings in order, size of the immediates.
 
+use super::geometry::Staging;
 use super::{conv, dense, loss, multiply, pack, partials, profile, vectors};
 
 /// How a kernel uses a binding.
@@ -107,6 +108,8 @@ pub struct Variant {
     pub few_channels: bool,
     /// The size of a conv block's kernel, so that its loops are unrolled; zero if the kernel is to read it.
     pub kernel_size: u32,
+    /// Of taps and adjoints.
+    pub staging: Staging,
 }
 
 impl Variant {
@@ -120,7 +123,10 @@ impl Variant {
                 for &in_quads in choices("in_quads") {
                     for &few_channels in choices("few_channels") {
                         let kernel_size = if has("kernel_size") { 5 } else { 0 };
-                        all.push(Self { one_product, four_directions, in_quads, few_channels, kernel_size });
+                        // Images of 14x14.
+                        let staging = Staging::new(5, 7, four_directions).filter(|_| has("staged_cells"));
+                        let staging = staging.unwrap_or_default();
+                        all.push(Self { one_product, four_directions, in_quads, few_channels, kernel_size, staging });
                     }
                 }
             }
@@ -128,16 +134,29 @@ impl Variant {
         all
     }
 
+    /// Names of what it is that the plain variant is not.
+    pub fn choices(self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            ("one_product", self.one_product),
+            ("four_directions", self.four_directions),
+            ("in_quads", self.in_quads),
+            ("few_channels", self.few_channels),
+        ];
+        all.into_iter().filter(|&(_, chosen)| chosen).map(|(name, _)| name)
+    }
+
     /// Names and values of the constants that are not the WGSL's own.
     pub fn constants(self) -> impl Iterator<Item = (&'static str, f64)> {
-        let all = [
-            ("one_product", u32::from(self.one_product)),
-            ("four_directions", u32::from(self.four_directions)),
-            ("in_quads", u32::from(self.in_quads)),
-            ("few_channels", u32::from(self.few_channels)),
+        let lengths = [
             ("kernel_size", self.kernel_size),
+            ("staged_channels", self.staging.channels),
+            ("staged_cells", self.staging.cells),
+            ("all_taps", self.staging.all_taps),
+            ("all_cells", self.staging.all_cells),
+            ("all_adjoints", self.staging.all_adjoints),
         ];
-        all.into_iter().filter(|&(_, value)| value > 0).map(|(name, value)| (name, f64::from(value)))
+        let lengths = lengths.into_iter().filter(|&(_, length)| length > 0);
+        self.choices().map(|name| (name, 1.0)).chain(lengths.map(|(name, length)| (name, f64::from(length))))
     }
 }
 

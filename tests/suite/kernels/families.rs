@@ -69,7 +69,7 @@ pub struct ConvCase {
     first: bool,
 }
 
-pub const CONV_CASES: [ConvCase; 9] = [
+pub const CONV_CASES: [ConvCase; 11] = [
     ConvCase { samples: 1, directions: 1, channels: (1, 1), size: (2, 2), kernel: 1, first: true },
     ConvCase { samples: 3, directions: 2, channels: (2, 5), size: (7, 9), kernel: 3, first: false },
     ConvCase { samples: 17, directions: 7, channels: (1, 3), size: (6, 5), kernel: 5, first: true },
@@ -81,6 +81,9 @@ pub const CONV_CASES: [ConvCase; 9] = [
     // More taps than a lane of a GPU has at most.
     ConvCase { samples: 20, directions: 5, channels: (12, 9), size: (6, 7), kernel: 5, first: false },
     ConvCase { samples: 2, directions: 1, channels: (34, 3), size: (4, 5), kernel: 5, first: false },
+    // Rows of windows in two pieces; and so that four directions' adjoints do not fit a workgroup.
+    ConvCase { samples: 2, directions: 5, channels: (3, 4), size: (5, 151), kernel: 3, first: false },
+    ConvCase { samples: 1, directions: 2, channels: (1, 2), size: (3, 140), kernel: 17, first: false },
 ];
 
 /// 562,500 windows, of which a workgroup takes eight.
