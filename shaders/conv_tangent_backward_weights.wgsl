@@ -197,7 +197,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 sums.b = add_tangents(sums.b, cell, pixels[1]);
                 sums.c = add_tangents(sums.c, cell, pixels[2]);
                 sums.d = add_tangents(sums.d, cell, pixels[3]);
-                if one_product { continue; }
+            }
+            if one_product { continue; }
+            for (var i = 0u; i < TOGETHER; i++) {
+                let cell = cells * TOGETHER + i;
                 let start = routed[cell] + reach_images;
                 sums.a = add_images(sums.a, adjoints[cell], more + start.x);
                 sums.b = add_images(sums.b, adjoints[cell], more + start.y);
