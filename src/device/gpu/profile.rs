@@ -73,8 +73,9 @@ impl GpuDevice {
         self.queue.has_timestamps()
     }
 
-    /// Seconds that the host has spent on recording and encoding commands since the device was opened.
-    pub fn host_seconds(&self) -> f64 {
+    /// Seconds that the host has spent on recording and encoding commands since the device was opened, and of those the ones
+    /// in which the adapter was idle: before the first submission after each wait.
+    pub fn host_seconds(&self) -> [f64; 2] {
         self.queue.host_seconds()
     }
 

@@ -1,7 +1,8 @@
 //! Recording of commands, submission, reading back, and what went wrong.
 //!
 //! Commands are recorded in a list and encoded when enough work is waiting or a result is read. One submission is kept
-//! short, because a display GPU's driver resets it after about two seconds.
+//! short, because a display GPU's driver resets it after about two seconds, and the first after a wait are shorter still,
+//! because the adapter idles until it has one.
 
 use super::adapter::Opened;
 use super::geometry::{ROOM, pieces};
@@ -24,6 +25,9 @@ const BYTE: u64 = 8;
 
 /// Commands in one submission.
 const SUBMISSION_LEN: usize = 256;
+
+/// And in the first after a wait; each may have twice as many as the one before, which the adapter runs meanwhile.
+const FIRST_LEN: usize = 4;
 
 /// Submissions that may be queued before the host waits for the oldest.
 const IN_FLIGHT: usize = 2;
@@ -73,6 +77,16 @@ struct Pending {
     work: u64,
     pace: Pace,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
+    /// Submissions since the host last waited for all.
+    begun: u32,
+}
+
+impl Pending {
+    /// Commands that the next submission may have.
+    fn room(&self) -> usize {
+        // Sixteen doublings are past the longest.
+        SUBMISSION_LEN.min(FIRST_LEN << self.begun.min(16))
+    }
 }
 
 /// The device, its pipelines and the commands that wait.
@@ -86,8 +100,8 @@ pub(super) struct Queue {
     bind_groups: Mutex<BindGroups>,
     /// While profiling, the timings so far: every dispatch is then submitted alone.
     profile: Mutex<Option<Vec<Timing>>>,
-    /// Nanoseconds spent on recording and encoding.
-    host_nanoseconds: AtomicU64,
+    /// Nanoseconds spent on recording and encoding, and of those the ones in which the adapter had nothing to do.
+    host_nanoseconds: [AtomicU64; 2],
     /// The first error that no call could return.
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -153,7 +167,7 @@ impl Queue {
             scratch,
             bind_groups: Mutex::default(),
             profile: Mutex::default(),
-            host_nanoseconds: AtomicU64::new(0),
+            host_nanoseconds: Default::default(),
             failure,
         }
     }
@@ -233,7 +247,7 @@ impl Queue {
             .clone();
         let command =
             Command::Dispatch { pipeline: compiled, bind_group, params: call.params.to_vec(), grid: call.grid };
-        self.count_host_time(start);
+        self.count_host_time(start, lock(&self.pending).begun == 0);
         let mut profile = lock(&self.profile);
         let Some(timings) = &mut *profile else { return self.record(command, call.work, call.bytes) };
         let mut pending = lock(&self.pending);
@@ -261,12 +275,17 @@ impl Queue {
         Ok(timings)
     }
 
-    pub(super) fn host_seconds(&self) -> f64 {
-        self.host_nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9
+    pub(super) fn host_seconds(&self) -> [f64; 2] {
+        self.host_nanoseconds.each_ref().map(|time| time.load(Ordering::Relaxed) as f64 * 1e-9)
     }
 
-    fn count_host_time(&self, start: Instant) {
-        self.host_nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    fn count_host_time(&self, start: Instant, idle: bool) {
+        let [all, alone] = &self.host_nanoseconds;
+        let nanoseconds = start.elapsed().as_nanos() as u64;
+        all.fetch_add(nanoseconds, Ordering::Relaxed);
+        if idle {
+            alone.fetch_add(nanoseconds, Ordering::Relaxed);
+        }
     }
 
     /// Submits what is pending, one dispatch, waits, and returns how long it ran.
@@ -320,8 +339,10 @@ impl Queue {
                 pending.pace.wait()
             };
             self.take(&staging, piece, &mut out)?;
+            let mut pending = lock(&self.pending);
+            pending.begun = 0;
             if let Some(busy) = busy {
-                lock(&self.pending).pace.waited(busy);
+                pending.pace.waited(busy);
             }
         }
         Ok(out)
@@ -378,7 +399,7 @@ impl Queue {
     fn record(&self, command: Command, multiply_adds: u64, bytes: u64) {
         let work = multiply_adds.max(BYTE * bytes);
         let mut pending = lock(&self.pending);
-        if pending.work + work > pending.pace.limit() || pending.commands.len() >= SUBMISSION_LEN {
+        if pending.work + work > pending.pace.limit() || pending.commands.len() >= pending.room() {
             self.submit(&mut pending);
         }
         pending.commands.push(command);
@@ -431,8 +452,9 @@ impl Queue {
         pending.pace.submitted(work);
         let commands = encoder.finish();
         // Without the submission itself, in which a software adapter does all of its work.
-        self.count_host_time(start);
+        self.count_host_time(start, pending.begun == 0);
         pending.in_flight.push_back(self.queue.submit([commands]));
+        pending.begun = pending.begun.saturating_add(1);
     }
 
     fn wait(&self, poll: PollType) {
@@ -489,6 +511,12 @@ fn layout_entry(binding: usize, access: Access) -> wgpu::BindGroupLayoutEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_submissions_are_short() {
+        let rooms = [0, 1, 2, 6, 7, 100].map(|begun| Pending { begun, ..Pending::default() }.room());
+        assert_eq!(rooms, [4, 8, 16, 256, 256, 256]);
+    }
 
     #[test]
     fn a_lost_device_is_an_error_and_not_a_panic() {
