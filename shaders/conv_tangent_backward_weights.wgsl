@@ -36,11 +36,11 @@ fn store_bias(part: u32, oc: u32, sum: f32) {
 override four_directions: bool = false; // of a lane; otherwise it has one
 
 // The live cells among 64 of the workgroup's output channel, one after the other: where the routed pixel lies, in quads; the
-// adjoint; its tangents in the lane's directions. The rest are zeros.
+// adjoint; its tangents in the lane's directions. The rest are zeros. At the end the last array has four sums of every lane.
 var<workgroup> routed: array<u32, 64>;
 var<workgroup> adjoints: array<f32, 64>;
 var<workgroup> tangents: array<f32, 64>;
-var<workgroup> four_tangents: array<vec4<f32>, 64>;
+var<workgroup> four_tangents: array<vec4<f32>, 256>;
 // A bit for each of the 64.
 var<workgroup> live_cells: array<atomic<u32>, 2>;
 
@@ -106,27 +106,35 @@ fn store(part: u32, oc: u32, column: u32, within: u32, sum: f32) {
     partials[part * each + (oc * layer.in_channels + ic) * taps + tap] = sum;
 }
 
-// Stores what all lanes with these columns have.
-fn store_quad(part: u32, oc: u32, lane: u32, column: u32, sums: vec4<f32>) {
-    var total = sums;
-    if lanes() < 64u {
-        workgroupBarrier();
-        four_tangents[lane] = sums;
-        workgroupBarrier();
-        for (var other = lane % lanes() + lanes(); other < 64u; other += lanes()) { total += four_tangents[other]; }
-    }
-    if lane >= lanes() || column >= columns() { return; }
-    store(part, oc, column, 0u, total.x);
-    store(part, oc, column, 1u, total.y);
-    store(part, oc, column, 2u, total.z);
-    store(part, oc, column, 3u, total.w);
+fn store_quad(part: u32, oc: u32, column: u32, sums: vec4<f32>) {
+    if column >= columns() { return; }
+    store(part, oc, column, 0u, sums.x);
+    store(part, oc, column, 1u, sums.y);
+    store(part, oc, column, 2u, sums.z);
+    store(part, oc, column, 3u, sums.w);
 }
 
-fn store_directions(part: u32, direction: u32, oc: u32, lane: u32, column: u32, sums: mat4x4<f32>) {
-    store_quad(part, oc, lane, column, sums[0]);
-    if four_directions && direction + 1u < layer.directions { store_quad(part + 1u, oc, lane, column, sums[1]); }
-    if four_directions && direction + 2u < layer.directions { store_quad(part + 2u, oc, lane, column, sums[2]); }
-    if four_directions && direction + 3u < layer.directions { store_quad(part + 3u, oc, lane, column, sums[3]); }
+// Stores a direction's sums of the lane's columns; where lanes have the same, of them all.
+fn store_columns(part: u32, oc: u32, lane: u32, own: vec4<u32>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) {
+    if lanes() == 64u {
+        store_quad(part, oc, own.x, a);
+        store_quad(part, oc, own.y, b);
+        store_quad(part, oc, own.z, c);
+        store_quad(part, oc, own.w, d);
+        return;
+    }
+    workgroupBarrier();
+    four_tangents[lane] = a;
+    four_tangents[lane + 64u] = b;
+    four_tangents[lane + 128u] = c;
+    four_tangents[lane + 192u] = d;
+    workgroupBarrier();
+    for (var column = lane; column < 4u * lanes(); column += 64u) {
+        let first = column / lanes() * 64u + column % lanes();
+        var sum = vec4(0.0);
+        for (var other = 0u; other < 64u; other += lanes()) { sum += four_tangents[first + other]; }
+        store_quad(part, oc, column, sum);
+    }
 }
 
 // A workgroup has an output channel, a lane quads of its columns; z is the pair of slice and group of directions. At the
@@ -212,10 +220,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 
     let part = slice * layer.directions + direction;
-    store_directions(part, direction, group.y, lane, own.x, sums.a);
-    store_directions(part, direction, group.y, lane, own.y, sums.b);
-    store_directions(part, direction, group.y, lane, own.z, sums.c);
-    store_directions(part, direction, group.y, lane, own.w, sums.d);
+    store_columns(part, group.y, lane, own, sums.a[0], sums.b[0], sums.c[0], sums.d[0]);
+    if four_directions && direction + 1u < layer.directions {
+        store_columns(part + 1u, group.y, lane, own, sums.a[1], sums.b[1], sums.c[1], sums.d[1]);
+    }
+    if four_directions && direction + 2u < layer.directions {
+        store_columns(part + 2u, group.y, lane, own, sums.a[2], sums.b[2], sums.c[2], sums.d[2]);
+    }
+    if four_directions && direction + 3u < layer.directions {
+        store_columns(part + 3u, group.y, lane, own, sums.a[3], sums.b[3], sums.c[3], sums.d[3]);
+    }
     workgroupBarrier();
     four_tangents[lane] = live;
     workgroupBarrier();
