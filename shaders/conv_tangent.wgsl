@@ -218,16 +218,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let x = add_images(Pair(sums.a[0], sums.b[0]), slots.x, stage, lane);
             sums.a[0] = x.a;
             sums.b[0] = x.b;
-            if !four_directions { continue; }
-            let y = add_images(Pair(sums.a[1], sums.b[1]), slots.y, stage, lane);
-            sums.a[1] = y.a;
-            sums.b[1] = y.b;
-            let z = add_images(Pair(sums.a[2], sums.b[2]), slots.z, stage, lane);
-            sums.a[2] = z.a;
-            sums.b[2] = z.b;
-            let last = add_images(Pair(sums.a[3], sums.b[3]), slots.w, stage, lane);
-            sums.a[3] = last.a;
-            sums.b[3] = last.b;
+            if four_directions && direction + 1u < layer.directions {
+                let y = add_images(Pair(sums.a[1], sums.b[1]), slots.y, stage, lane);
+                sums.a[1] = y.a;
+                sums.b[1] = y.b;
+            }
+            if four_directions && direction + 2u < layer.directions {
+                let z = add_images(Pair(sums.a[2], sums.b[2]), slots.z, stage, lane);
+                sums.a[2] = z.a;
+                sums.b[2] = z.b;
+            }
+            if four_directions && direction + 3u < layer.directions {
+                let last = add_images(Pair(sums.a[3], sums.b[3]), slots.w, stage, lane);
+                sums.a[3] = last.a;
+                sums.b[3] = last.b;
+            }
         }
     }
     store_directions(item, items, direction, oc, at_a, sums.a);

@@ -45,37 +45,28 @@ fn adjoints_at(tangents: bool, at: vec4<u32>, own: u32) -> vec4<f32> {
     return vec4(tdp[at.x], tdp[at.y], tdp[at.z], tdp[at.w]);
 }
 
-fn store_adjoints(cell: u32, own: vec4<f32>) {
-    if !four_directions {
-        adjoints[cell] = own.x;
-        return;
-    }
-    adjoints[4u * cell] = own.x;
-    adjoints[4u * cell + 1u] = own.y;
-    adjoints[4u * cell + 2u] = own.z;
-    adjoints[4u * cell + 3u] = own.w;
+fn store_adjoints(cell: u32, tangents: bool, own: vec4<f32>) {
+    adjoints[cell] = own.x;
+    if !four_directions || !tangents { return; }
+    adjoints[all_cells + cell] = own.y;
+    adjoints[2u * all_cells + cell] = own.z;
+    adjoints[3u * all_cells + cell] = own.w;
 }
 
-fn adjoint(cell: u32, direction: u32) -> f32 {
-    return adjoints[select(cell, 4u * cell + direction, four_directions)];
-}
-
-// Adds the adjoint's products with the tangent weights of a direction.
-fn add_adjoint(sums: mat4x4<f32>, slot: u32, four: u32, lane: u32, place: Place) -> mat4x4<f32> {
+// Adds the staged adjoint's products with the tangent weights of a direction.
+fn add_adjoint(sums: mat4x4<f32>, slot: u32, begin: u32, four: u32, lane: u32, place: Place) -> mat4x4<f32> {
     var added = sums;
-    for (var begin = 0u; begin < layer.out_channels; begin += staged_channels) {
-        stage_taps(slot, begin, four, lane);
-        stage_cells(false, vec4(0u), begin, lane);
-        for (var channel = 0u; channel < min(staged_channels, layer.out_channels - begin); channel++) {
-            for (var cy = 0u; cy < reached(); cy++) {
-                let row = channel * staged_cells + row_reached(cy, place);
-                for (var cx = 0u; cx < reached(); cx++) {
-                    added = add_taps(added, taps_reached(row + cx, cy, cx), adjoint(row + cx, 0u));
-                }
+    stage_taps(slot, begin, four, lane);
+    workgroupBarrier();
+    for (var channel = 0u; channel < min(staged_channels, layer.out_channels - begin); channel++) {
+        for (var cy = 0u; cy < reached(); cy++) {
+            let row = channel * staged_cells + row_reached(cy, place);
+            for (var cx = 0u; cx < reached(); cx++) {
+                added = add_taps(added, taps_reached(row + cx, cy, cx), adjoints[row + cx]);
             }
         }
-        workgroupBarrier();
     }
+    workgroupBarrier();
     return added;
 }
 
@@ -98,24 +89,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let row = channel * staged_cells + row_reached(cy, place);
                 for (var cx = 0u; cx < reached(); cx++) {
                     let own = taps_reached(row + cx, cy, cx);
-                    sums.a = add_taps(sums.a, own, adjoint(row + cx, 0u));
+                    sums.a = add_taps(sums.a, own, adjoints[row + cx]);
                     if four_directions {
-                        sums.b = add_taps(sums.b, own, adjoint(row + cx, 1u));
-                        sums.c = add_taps(sums.c, own, adjoint(row + cx, 2u));
-                        sums.d = add_taps(sums.d, own, adjoint(row + cx, 3u));
+                        sums.b = add_taps(sums.b, own, adjoints[all_cells + row + cx]);
+                        sums.c = add_taps(sums.c, own, adjoints[2u * all_cells + row + cx]);
+                        sums.d = add_taps(sums.d, own, adjoints[3u * all_cells + row + cx]);
                     }
                 }
             }
         }
         workgroupBarrier();
     }
-    let slots = 1u + min(direction + vec4(0u, 1u, 2u, 3u), vec4(layer.directions - 1u));
-    if !one_product {
-        sums.a = add_adjoint(sums.a, slots.x, group.y, lane, place);
-        if four_directions {
-            sums.b = add_adjoint(sums.b, slots.y, group.y, lane, place);
-            sums.c = add_adjoint(sums.c, slots.z, group.y, lane, place);
-            sums.d = add_adjoint(sums.d, slots.w, group.y, lane, place);
+    for (var begin = 0u; begin < layer.out_channels && !one_product; begin += staged_channels) {
+        stage_cells(false, directions, begin, lane);
+        let slot = 1u + direction;
+        sums.a = add_adjoint(sums.a, slot, begin, group.y, lane, place);
+        if four_directions && direction + 1u < layer.directions {
+            sums.b = add_adjoint(sums.b, slot + 1u, begin, group.y, lane, place);
+        }
+        if four_directions && direction + 2u < layer.directions {
+            sums.c = add_adjoint(sums.c, slot + 2u, begin, group.y, lane, place);
+        }
+        if four_directions && direction + 3u < layer.directions {
+            sums.d = add_adjoint(sums.d, slot + 3u, begin, group.y, lane, place);
         }
     }
     if !place.inside { return; }

@@ -36,7 +36,7 @@ fn store_bias(part: u32, oc: u32, sum: f32) {
 override four_directions: bool = false; // of a lane; otherwise it has one
 
 // The live cells among 64 of the workgroup's output channel, one after the other: where the routed pixel lies, in quads; the
-// adjoint; its tangents in the lane's directions. The rest are zeros. At the end the last array has four sums of every lane.
+// adjoint; its tangents in the lane's directions. The rest are zeros. At the end four_tangents has four sums of every lane.
 var<workgroup> routed: array<u32, 64>;
 var<workgroup> adjoints: array<f32, 64>;
 var<workgroup> tangents: array<f32, 64>;
@@ -60,7 +60,7 @@ fn columns() -> u32 {
     return kernel() * steps_across() * quads();
 }
 
-// Where a quad of columns lies from a pixel; past the last one, that.
+// Where a quad of columns lies from a pixel; past the last step, that one's again.
 fn reach_of(column: u32) -> u32 {
     let step = min(column, columns() - 1u) / quads();
     return (step / steps_across() * bordered_width() + tap_of(step % steps_across())) * quads() + column % quads();

@@ -11,7 +11,7 @@ struct Conv {
     bias: u32,   // and of the bias
     pitch: u32,  // distance between two parameter vectors
     slice: u32,  // pooled rows (n, py) in one slice of a split sum
-    base: u32,   // first item, or pair of slice and direction, of this dispatch: long work is cut into several
+    base: u32,   // first item, workgroup, or pair of slice and group of directions of this dispatch: long work is cut into several
     first: u32,  // first direction of this dispatch: what is packed for a dispatch holds no more than fit a buffer
 }
 var<immediate> layer: Conv;

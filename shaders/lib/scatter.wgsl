@@ -17,7 +17,7 @@ override all_adjoints: u32 = 1u;
 // (staged channels, taps down, a line of taps): four input channels each.
 var<workgroup> taps: array<vec4<f32>, all_taps>;
 // (staged channels, rows, cells across), and then zeros: the staged tap of a window's first pixel, from that of the last cell; the
-// adjoint in the lane's directions.
+// adjoint, or its tangents in the lane's directions, a direction after the other.
 var<workgroup> offsets: array<u32, all_cells>;
 var<workgroup> adjoints: array<f32, all_adjoints>;
 // Where each lies in the first output channel, or NOWHERE.
@@ -135,7 +135,7 @@ fn stage_cells(tangents: bool, directions: vec4<u32>, begin: u32, lane: u32) {
             offsets[to] = channel * staged_taps() + taps_line() + 1u - position;
             var own = vec4(0.0);
             if live { own = adjoints_at(tangents, directions + at, at); }
-            store_adjoints(to, own);
+            store_adjoints(to, tangents, own);
         }
     }
     workgroupBarrier();

@@ -20,7 +20,7 @@ pub use lines::{Probe, mean_difference};
 
 use crate::data::Samples;
 use crate::device::{Device, Scalar};
-use crate::network::Network;
+use crate::network::{Conv, Layer, Network};
 use crate::{Error, Result};
 use pass::{Frame, Primal, Tangents};
 
@@ -236,8 +236,16 @@ impl<'a, D: Device> Objective<'a, D> {
 
 /// The largest chunk whose activations, images and tangents of a few directions fit a bindable buffer.
 fn largest_chunk<D: Device>(device: &D, network: &Network) -> usize {
-    let widest = network.layers().iter().map(|l| l.input_len().max(l.output_len())).max().unwrap_or(1);
-    (device.max_buffer_len() / widest / 8).max(1)
+    // A GPU has a conv block's images with borders, in quads: shaders/lib/quads.wgsl. Those of x and of one direction's tx.
+    let images = |c: &Conv| {
+        let quads = c.in_channels.div_ceil(4).max(c.in_channels.min(2));
+        2 * 4 * quads * (c.height + c.kernel - 1) * (c.width + c.kernel - 1)
+    };
+    let len = |layer: &Layer| match layer {
+        Layer::Conv(c) => images(c).max(8 * c.input_len().max(c.output_len())),
+        Layer::Dense(d) => 8 * d.inputs.max(d.outputs),
+    };
+    (device.max_buffer_len() / network.layers().iter().map(len).max().unwrap_or(1)).max(1)
 }
 
 /// Sums over chunks, in f64.

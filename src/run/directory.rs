@@ -5,12 +5,16 @@ use super::{Checkpoint, read_rows, write_atomic, write_rows};
 use crate::data::ImageShape;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A run's directory.
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
     root: PathBuf,
+    /// Held as long as somebody works on the run.
+    _lock: Option<Arc<File>>,
 }
 
 impl RunDirectory {
@@ -19,9 +23,10 @@ impl RunDirectory {
     /// `record` becomes `run.toml`; a resumed run must have the same `configuration` and data in it, and keeps its own.
     ///
     /// # Errors
-    /// [`Error::Usage`] if there is a run already and `resume` is not set, or it was another configuration.
+    /// [`Error::Usage`] if there is a run already and `resume` is not set, it was another configuration, or another process is
+    /// at work on it.
     pub fn open(root: &Path, record: &toml::Table, resume: bool) -> Result<(Self, toml::Table)> {
-        let run = Self { root: root.to_path_buf() };
+        let mut run = Self { root: root.to_path_buf(), _lock: None };
         let manifest = run.manifest();
         if manifest.exists() {
             if !resume {
@@ -43,6 +48,7 @@ impl RunDirectory {
             {
                 log::warn!("this run was begun on {before} and goes on on {now}: the last bits will differ");
             }
+            run._lock = lock(root)?;
             sweep(root);
             return Ok((run, old));
         }
@@ -54,6 +60,7 @@ impl RunDirectory {
         }
         let text = toml::to_string_pretty(record).map_err(|e| Error::file(&manifest, e))?;
         write_atomic(&manifest, text.as_bytes())?;
+        run._lock = lock(root)?;
         Ok((run, record.clone()))
     }
 
@@ -200,7 +207,7 @@ impl RunDirectory {
     /// # Errors
     /// [`Error::File`] if there is none, or its record is broken.
     pub fn existing(root: &Path) -> Result<(Self, toml::Table)> {
-        let run = Self { root: root.to_path_buf() };
+        let run = Self { root: root.to_path_buf(), _lock: None };
         let record = read_record(&run.manifest())?;
         Ok((run, record))
     }
@@ -217,6 +224,19 @@ impl RunDirectory {
     /// `figures/NAME.EXTENSION`.
     pub fn figure(&self, name: &str, extension: &str) -> PathBuf {
         self.root.join(format!("figures/{name}.{extension}"))
+    }
+}
+
+/// Locks a directory until the file is dropped or the process ends; without effect where the system cannot.
+fn lock(root: &Path) -> Result<Option<Arc<File>>> {
+    let Ok(folder) = File::open(root) else { return Ok(None) };
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(Arc::new(folder))),
+        Err(TryLockError::WouldBlock) => Err(Error::Usage(format!(
+            "another process is at work in {}: let it finish, or choose another --out",
+            root.display()
+        ))),
+        Err(TryLockError::Error(_)) => Ok(None),
     }
 }
 
@@ -285,6 +305,12 @@ mod tests {
         other_data.insert("made_by".into(), toml::toml! { data_sha256 = "another" }.into());
         let error = RunDirectory::open(&root, &other_data, true).unwrap_err().to_string();
         assert!(error.contains("the data's SHA-256"), "{error}");
+        #[cfg(unix)]
+        {
+            let (at_work, _) = RunDirectory::open(&root, &record(5), true).unwrap();
+            assert!(message(5, true).contains("another process is at work in"));
+            drop(at_work);
+        }
         // What a killed process left is swept away, and keeps no one out.
         std::fs::create_dir(root.join("spectra")).unwrap();
         let left = [root.join(".abc.tmp"), root.join("spectra/.def.tmp")];

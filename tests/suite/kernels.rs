@@ -122,7 +122,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("conv_tangent_backward_weights", "adjoints[cell], more + start.x", "adjoints[cell], more.xxxx + start.x"),
     ("conv_tangent_backward_input", "weight_rows(vector + w", "weight_rows(w"),
     ("conv_tangent_backward_input", "vec4(tdp[at.x], tdp[at.y], tdp", "vec4(tdp[at.y], tdp[at.y], tdp"),
-    ("conv_tangent_backward_input", "add_adjoint(sums.a, slots.x", "add_adjoint(sums.a, slots.y"),
+    ("conv_tangent_backward_input", "add_adjoint(sums.b, slot + 1u", "add_adjoint(sums.b, slot"),
     ("coupling_weights", "channel, j)]", "0u, j)]"),
     ("coupling_first", "+= total", "= total"),
     ("sum_partials", "slice = 0u", "slice = 1u"),

@@ -2,7 +2,8 @@
 //! the pool is ever stored. The forward pass is an implicit matrix product in register tiles; so are the others on software
 //! adapters, while on GPUs they do no work but at the routed positions.
 //!
-//! The images are copied with a border of zeros and the weights with their channels last; both are small beside the work.
+//! The images are copied with a border of zeros and the weights with their channels last, for GPUs in quads; both are small beside
+//! the work.
 
 use super::geometry::{MAX_GROUPS, MAX_TRIPS, Staging, TILE_ROWS, WORKGROUP, flat, grid, to_u32};
 use super::pack::{Operand, Order};
@@ -79,6 +80,25 @@ fn trips(c: &Conv, channels: usize) -> usize {
     channels * (1 + c.kernel * (1 + c.kernel))
 }
 
+/// And of the kernel of the input's adjoint on GPUs, in all loops, none unrolled: it walks the output channels twice, the second
+/// time for each direction of a lane.
+fn scatter_trips(c: &Conv) -> usize {
+    let of = |directions: usize| {
+        let staging = Staging::new(c.kernel, c.width.div_ceil(2), directions > 1)?;
+        let [channels, cells] = [staging.channels, staging.cells].map(|len| len as usize);
+        let around = (c.kernel / 2).div_ceil(2) * 2 + 1;
+        let cells = cells.div_ceil(WORKGROUP) * (1 + channels);
+        let taps = (channels * c.kernel * c.kernel).div_ceil(WORKGROUP) + channels * (1 + around * (1 + around));
+        Some(c.out_channels.div_ceil(channels) * (2 * (1 + cells) + (1 + directions) * taps))
+    };
+    [1, 4].into_iter().filter_map(of).max().unwrap_or_default()
+}
+
+/// Whether the kernel of the input's adjoint ends on the adapter: no GPU counts iterations, but Mesa's rasteriser does.
+fn scatter_ends(gpu: &GpuDevice, c: &Conv) -> bool {
+    gpu.sharing() == Sharing::Subgroup || !gpu.description.is_software || scatter_trips(c) <= 2 * MAX_TRIPS
+}
+
 /// Whether an invocation may loop as long as a block needs, and workgroup memory holds the taps of a channel.
 pub(super) fn check(gpu: &GpuDevice, c: &Conv) -> Result<()> {
     if gpu.sharing() == Sharing::Workgroup && c.kernel > MAX_KERNEL {
@@ -88,7 +108,7 @@ pub(super) fn check(gpu: &GpuDevice, c: &Conv) -> Result<()> {
         return Err(Error::Usage(format!("network: {message}; use --device cpu")));
     }
     let rows = c.height + c.kernel - 1;
-    if trips(c, c.in_channels.max(c.out_channels)).max(rows) > MAX_TRIPS {
+    if trips(c, c.in_channels.max(c.out_channels)).max(rows) > MAX_TRIPS || !scatter_ends(gpu, c) {
         let (size, maps) = (c.kernel, c.out_channels);
         let message = format!("conv {size}x{size} {maps} on {} channels takes sums that are too long", c.in_channels);
         return Err(Error::Usage(format!("network: {message} for GPUs; use --device cpu")));
@@ -275,7 +295,7 @@ pub(super) fn tangent(gpu: &GpuDevice, c: &Conv, call: ConvTangent<'_, GpuDevice
         order.pack(gpu, weights(c, call.theta, call.vectors, &directions), directions.len(), &packed);
         let run = Run {
             kernel: Kernel::ConvTangent,
-            variant: in_quads(gpu, c, variant(gpu, c, directions.len(), call.tx.is_none())),
+            variant: with_quads(gpu, c, variant(gpu, c, directions.len(), call.tx.is_none())),
             params,
             buffers: &[&call.vectors.raw, &packed, &images, &call.route.raw, &call.tp.raw],
             layer: (c.input_len(), c.output_len()),
@@ -373,6 +393,7 @@ impl Adjoint<'_> {
     /// Of the input.
     fn input(&self, gpu: &GpuDevice, c: &Conv, theta: &Buffer, vectors: &Buffer, to: &Buffer) {
         assert_trips(c, c.out_channels);
+        assert!(scatter_ends(gpu, c), "too many iterations for a software adapter: {c:?}");
         to.holds("dx", self.directions * self.samples * c.input_len());
         let outputs = self.outputs(c);
         let order = Order::inputs_last(c.out_channels, c.in_channels, c.kernel * c.kernel);
@@ -420,8 +441,8 @@ fn variant(gpu: &GpuDevice, c: &Conv, directions: usize, one_product: bool) -> V
     }
 }
 
-/// The variant for images in quads, which GPUs have.
-fn in_quads(gpu: &GpuDevice, c: &Conv, variant: Variant) -> Variant {
+/// The variant for quads of the block's channels, which GPUs have.
+fn with_quads(gpu: &GpuDevice, c: &Conv, variant: Variant) -> Variant {
     Variant { few_channels: gpu.sharing() == Sharing::Workgroup && few_channels(c), ..variant }
 }
 
@@ -506,7 +527,7 @@ impl Split {
         let (variant, tiles, trips) = match gpu.sharing() {
             Sharing::Workgroup => {
                 let across = if few_channels(c) { c.kernel.div_ceil(4) } else { c.kernel };
-                let variant = in_quads(gpu, c, variant(gpu, c, directions, one_product));
+                let variant = with_quads(gpu, c, variant(gpu, c, directions, one_product));
                 // Four quads of columns a lane.
                 let tiles = [(quads(c) * c.kernel * across).div_ceil(4 * WORKGROUP), c.out_channels];
                 (variant, tiles, 1 + 2 * c.pooled_width())

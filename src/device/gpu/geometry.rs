@@ -162,8 +162,13 @@ mod tests {
 
     #[test]
     fn a_channel_of_every_kernel_is_staged_over_images_of_any_width() {
-        for kernel in (1..=17).step_by(2) {
-            assert!((1..=200).all(|across| Staging::new(kernel, across, false).is_some()), "{kernel}");
+        for (kernel, across) in (1..=17).step_by(2).flat_map(|kernel| (1..=200).map(move |across| (kernel, across))) {
+            let one = Staging::new(kernel, across, false);
+            assert!(one.is_some(), "{kernel}, {across}");
+            for s in [one, Staging::new(kernel, across, true)].into_iter().flatten() {
+                let bytes = 16 * s.all_taps + 4 * (s.all_cells + s.all_adjoints + s.cells);
+                assert!(bytes <= 16 << 10, "{kernel}, {across}: {bytes} bytes of workgroup memory");
+            }
         }
         // A LeNet's second block: rows of nine cells, of ten rows of windows and one on each side.
         let staging = Staging::new(5, 7, true).unwrap();

@@ -1,7 +1,7 @@
 //! The GPU: every kernel of the contract in hand-written WGSL, through wgpu on Vulkan, Metal or DX12.
 //!
 //! Kernels stay inside the limits that every adapter has, except for the size of buffers. They compute in f32, without
-//! atomics and in an order that depends on the shapes alone, so a run has the same bits each time on the same adapter.
+//! atomic sums and in an order that depends on the shapes alone, so a run has the same bits each time on the same adapter.
 //!
 //! `EIGENSCOPE_CHECKED=1` compiles the shaders with bounds checks.
 

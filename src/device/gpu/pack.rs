@@ -1,4 +1,4 @@
-//! Copies of an operand in the order that a tile loads: transposed matrices, weights with their channels last.
+//! Copies of an operand in the order that a tile loads: transposed matrices, weights with their channels last or in quads.
 
 use super::GpuDevice;
 use super::geometry::{TILE_ROWS, flat, to_u32};

@@ -74,7 +74,7 @@ impl GpuDevice {
     }
 
     /// Seconds that the host has spent on recording and encoding commands since the device was opened, and of those the ones
-    /// in which the adapter was idle: before the first submission after each wait.
+    /// in which the adapter was idle: before the first submission after each wait. The driver's part of a submission is in neither.
     pub fn host_seconds(&self) -> [f64; 2] {
         self.queue.host_seconds()
     }

@@ -100,7 +100,8 @@ pub(super) struct Queue {
     bind_groups: Mutex<BindGroups>,
     /// While profiling, the timings so far: every dispatch is then submitted alone.
     profile: Mutex<Option<Vec<Timing>>>,
-    /// Nanoseconds spent on recording and encoding, and of those the ones in which the adapter had nothing to do.
+    /// Nanoseconds spent on recording and encoding, without the submissions themselves, and of those the ones in which the
+    /// adapter had nothing to do.
     host_nanoseconds: [AtomicU64; 2],
     /// The first error that no call could return.
     failure: Arc<Mutex<Option<String>>>,

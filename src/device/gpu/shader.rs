@@ -102,7 +102,7 @@ pub struct Variant {
     pub one_product: bool,
     /// A lane has four directions instead of one.
     pub four_directions: bool,
-    /// Images are in quads.
+    /// Images are to be put in quads.
     pub in_quads: bool,
     /// Quads are of neighbouring pixels, or of taps, in one of few channels, and not of four channels.
     pub few_channels: bool,
