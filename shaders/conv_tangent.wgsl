@@ -43,16 +43,18 @@ struct Stage {
     b: vec4<u32>,
 }
 
-// Four windows each, a column for each of up to four directions.
-struct Sums {
-    a: mat4x4<f32>,
-    b: mat4x4<f32>,
-}
-
-// And in one direction.
+// Four windows each, in one direction.
 struct Pair {
     a: vec4<f32>,
     b: vec4<f32>,
+}
+
+// In up to four directions.
+struct Sums {
+    x: Pair,
+    y: Pair,
+    z: Pair,
+    w: Pair,
 }
 
 // Pixels of a staged row; the four positions of a window lie in different banks of the memory.
@@ -108,15 +110,8 @@ fn add_quad(sums: vec4<f32>, weight: vec4<f32>, pixels: mat4x4<f32>, step: u32) 
     return sum;
 }
 
-fn add_quads(sums: mat4x4<f32>, tw: mat4x4<f32>, pixels: mat4x4<f32>, step: u32) -> mat4x4<f32> {
-    let first = add_quad(sums[0], tw[0], pixels, step);
-    if !four_directions { return mat4x4<f32>(first, sums[1], sums[2], sums[3]); }
-    return mat4x4<f32>(
-        first,
-        add_quad(sums[1], tw[1], pixels, step),
-        add_quad(sums[2], tw[2], pixels, step),
-        add_quad(sums[3], tw[3], pixels, step),
-    );
+fn add_step(sums: Pair, weight: vec4<f32>, a: mat4x4<f32>, b: mat4x4<f32>, step: u32) -> Pair {
+    return Pair(add_quad(sums.a, weight, a, step), add_quad(sums.b, weight, b, step));
 }
 
 // Weights of the lane's directions.
@@ -133,8 +128,8 @@ fn add_images(sums: Pair, slot: u32, stage: Stage, lane: u32) -> Pair {
     for (var ky = 0u; ky < stage.taps; ky++) {
         for (var step = 0u; step < steps_across(); step++) {
             let weight = weights[(ky * steps_across() + step) * weights_apart() + stage.weight];
-            added.a = add_quad(added.a, weight, quads_at(ky * line() + stage.a, step), step);
-            added.b = add_quad(added.b, weight, quads_at(ky * line() + stage.b, step), step);
+            let a = quads_at(ky * line() + stage.a, step);
+            added = add_step(added, weight, a, quads_at(ky * line() + stage.b, step), step);
         }
     }
     workgroupBarrier();
@@ -167,13 +162,9 @@ fn store_windows(item: u32, items: u32, direction: u32, oc: u32, at: vec4<u32>, 
     store_window(item + 3u, items, direction, oc, at.w, sums.w);
 }
 
-fn store_directions(item: u32, items: u32, direction: u32, oc: u32, at: vec4<u32>, sums: mat4x4<f32>) {
-    store_windows(item, items, direction, oc, at, sums[0]);
-    if four_directions {
-        store_windows(item, items, direction + 1u, oc, at, sums[1]);
-        store_windows(item, items, direction + 2u, oc, at, sums[2]);
-        store_windows(item, items, direction + 3u, oc, at, sums[3]);
-    }
+fn store_pair(item: u32, items: u32, direction: u32, oc: u32, at_a: vec4<u32>, at_b: vec4<u32>, sums: Pair) {
+    store_windows(item, items, direction, oc, at_a, sums.a);
+    store_windows(item + 4u, items, direction, oc, at_b, sums.b);
 }
 
 // A lane has an output channel and the workgroup's eight windows. It needs the pixels at one position of each window, where the
@@ -209,34 +200,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var ky = 0u; ky < taps; ky++) {
                 for (var step = 0u; step < steps_across(); step++) {
                     let tw = tangent_weights((ky * steps_across() + step) * weights_apart() + slots * vector + w);
-                    sums.a = add_quads(sums.a, tw, quads_at(ky * line() + a, step), step);
-                    sums.b = add_quads(sums.b, tw, quads_at(ky * line() + b, step), step);
+                    let pixels_a = quads_at(ky * line() + a, step);
+                    let pixels_b = quads_at(ky * line() + b, step);
+                    sums.x = add_step(sums.x, tw[0], pixels_a, pixels_b, step);
+                    if four_directions {
+                        sums.y = add_step(sums.y, tw[1], pixels_a, pixels_b, step);
+                        sums.z = add_step(sums.z, tw[2], pixels_a, pixels_b, step);
+                        sums.w = add_step(sums.w, tw[3], pixels_a, pixels_b, step);
+                    }
                 }
             }
             workgroupBarrier();
             if one_product { continue; }
-            let x = add_images(Pair(sums.a[0], sums.b[0]), slots.x, stage, lane);
-            sums.a[0] = x.a;
-            sums.b[0] = x.b;
-            if four_directions && direction + 1u < layer.directions {
-                let y = add_images(Pair(sums.a[1], sums.b[1]), slots.y, stage, lane);
-                sums.a[1] = y.a;
-                sums.b[1] = y.b;
-            }
-            if four_directions && direction + 2u < layer.directions {
-                let z = add_images(Pair(sums.a[2], sums.b[2]), slots.z, stage, lane);
-                sums.a[2] = z.a;
-                sums.b[2] = z.b;
-            }
-            if four_directions && direction + 3u < layer.directions {
-                let last = add_images(Pair(sums.a[3], sums.b[3]), slots.w, stage, lane);
-                sums.a[3] = last.a;
-                sums.b[3] = last.b;
-            }
+            sums.x = add_images(sums.x, slots.x, stage, lane);
+            if four_directions && direction + 1u < layer.directions { sums.y = add_images(sums.y, slots.y, stage, lane); }
+            if four_directions && direction + 2u < layer.directions { sums.z = add_images(sums.z, slots.z, stage, lane); }
+            if four_directions && direction + 3u < layer.directions { sums.w = add_images(sums.w, slots.w, stage, lane); }
         }
     }
-    store_directions(item, items, direction, oc, at_a, sums.a);
-    store_directions(item + 4u, items, direction, oc, at_b, sums.b);
+    store_pair(item, items, direction, oc, at_a, at_b, sums.x);
+    if four_directions {
+        store_pair(item, items, direction + 1u, oc, at_a, at_b, sums.y);
+        store_pair(item, items, direction + 2u, oc, at_a, at_b, sums.z);
+        store_pair(item, items, direction + 3u, oc, at_a, at_b, sums.w);
+    }
 }
 #end
 
